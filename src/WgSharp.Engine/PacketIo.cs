@@ -1,0 +1,103 @@
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine;
+
+/// <summary>What a batch-wise read or write came to.</summary>
+public enum IoStatus
+{
+    /// <summary>Something was transferred.</summary>
+    Done,
+
+    /// <summary>Nothing to read now: wait.</summary>
+    WouldBlock,
+
+    /// <summary>The link is down (EIO on a TUN) or the sockets are closed: what was to be written is lost, wait for the link.</summary>
+    LinkDown,
+
+    /// <summary>The device is gone for good (EBADFD, ENODEV): the tunnel ends.</summary>
+    Gone,
+}
+
+/// <summary>What became of one run that was handed to <see cref="IUdpSocket.Send"/>.</summary>
+public enum SendOutcome
+{
+    Sent,
+
+    /// <summary>The sticky source is no longer ours (EINVAL with a source, EADDRNOTAVAIL, ENETUNREACH): forget it and send again.</summary>
+    SourceRefused,
+
+    /// <summary>Segmentation was refused (EIO; EINVAL or EMSGSIZE with UDP_SEGMENT): send the same run unsegmented.</summary>
+    SegmentationRefused,
+
+    /// <summary>Everything else (EMSGSIZE, EPERM, ENOBUFS, ECONNREFUSED of an earlier datagram, no socket of that family): the messages are lost, as on any network.</summary>
+    Lost,
+}
+
+/// <summary>What is there to wait for.</summary>
+[Flags]
+public enum Readiness
+{
+    None = 0,
+    Tun = 1,
+    Udp = 2,
+
+    /// <summary><see cref="IWaiter.Wake"/> was called.</summary>
+    Woken = 4,
+
+    /// <summary>The TUN descriptor reported an error or hang-up: the device is gone.</summary>
+    TunGone = 8,
+}
+
+/// <summary>The interface to the operating system's network stack. Batch in, batch out.</summary>
+public interface ITunDevice : IDisposable
+{
+    string Name { get; }
+
+    /// <summary>
+    /// Reads until nothing is left, <see cref="PacketBatch.Frames"/> is full, or less than 64 KiB + header remains of
+    /// <see cref="PacketBatch.ReadCapacity"/>. Never blocks. Never truncates.
+    /// </summary>
+    IoStatus Read(PacketBatch batch);
+
+    /// <summary>Writes every frame (its header, then its slices) and marks the refused ones. Never blocks.</summary>
+    IoStatus Write(PacketBatch batch);
+}
+
+/// <summary>The outer sockets: IPv4 and IPv6 on one port; either may be missing. Batch in, batch out.</summary>
+public interface IUdpSocket : IDisposable
+{
+    /// <summary>Opens both families on <paramref name="port"/> (0: a random one, the same for both) with SO_MARK set, in the namespace the daemon was started in.</summary>
+    /// <returns>The port.</returns>
+    /// <exception cref="IOException">Neither family could be opened, or the port is taken; the message says which and why, HResult is the errno.</exception>
+    ushort Open(ushort port, uint fwmark);
+
+    /// <summary>Closes both; a receive or send under way on another thread finishes first.</summary>
+    void Close();
+
+    /// <summary>Sets SO_MARK on the open sockets.</summary>
+    void SetMark(uint fwmark);
+
+    /// <summary>Fills <see cref="PacketBatch.Trains"/>: whatever is there now, in slots of 64 KiB. Never blocks.</summary>
+    IoStatus Receive(PacketBatch batch);
+
+    /// <summary>Sends the runs [first, first + count) with as few system calls as possible and writes each one's <see cref="PacketRun.Outcome"/>. Waits only for socket buffer space.</summary>
+    void Send(PacketBatch batch, int first, int count);
+
+    /// <summary>Sends one datagram (handshake messages, cookie replies) with a DS field.</summary>
+    SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass);
+}
+
+/// <summary>One thread's way to sleep: until something it watches is ready, someone calls <see cref="Wake"/>, or a deadline passes.</summary>
+public interface IWaiter : IDisposable
+{
+    /// <returns>What is ready; None when the deadline passed.</returns>
+    Readiness Wait(Instant deadline);
+
+    /// <summary>Any thread. A wake before the wait makes that wait return at once.</summary>
+    void Wake();
+}
+
+/// <summary>Everything a tunnel needs of the machine it runs on.</summary>
+/// <param name="Clock">One reading of CLOCK_BOOTTIME and CLOCK_REALTIME.</param>
+/// <param name="CreateWaiter">A waiter for the given readiness (Tun, Udp, both, or None for wake-ups and deadlines only).</param>
+public sealed record TunnelIo(ITunDevice Tun, IUdpSocket Udp, Func<Moment> Clock, Func<Readiness, IWaiter> CreateWaiter, FillRandom Random);

@@ -1,0 +1,2 @@
+Console.Error.WriteLine("wgsharp: not built yet");
+return 1;

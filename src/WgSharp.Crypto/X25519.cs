@@ -1,11 +1,39 @@
+using System.Security.Cryptography;
+
 namespace WgSharp.Crypto;
 
-/// <summary>Diffie-Hellman on Curve25519 (RFC 7748).</summary>
-public static class X25519
+/// <summary>Diffie-Hellman on Curve25519 (RFC 7748), the whitepaper's DH (section 5.4).</summary>
+public static unsafe class X25519
 {
-    public static PublicKey PublicKeyOf(PrivateKey privateKey) => throw new NotSupportedException();
+    public static PublicKey PublicKeyOf(PrivateKey privateKey)
+    {
+        Span<byte> result = stackalloc byte[PublicKey.Size];
+        fixed (byte* q = result, n = privateKey.Span)
+        {
+            if (Sodium.crypto_scalarmult_curve25519_base(q, n) != 0)
+            {
+                throw new CryptographicException("libsodium refused to compute a public key.");
+            }
+        }
 
-    /// <param name="shared">32 bytes.</param>
+        return new PublicKey(result);
+    }
+
+    /// <param name="shared">32 bytes; all zeros when refused.</param>
     /// <returns>False if the result is all zeros (a low-order public key): nothing may be derived from it.</returns>
-    public static bool TrySharedSecret(PrivateKey privateKey, PublicKey publicKey, Span<byte> shared) => throw new NotSupportedException();
+    public static bool TrySharedSecret(PrivateKey privateKey, PublicKey publicKey, Span<byte> shared)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(shared.Length, PublicKey.Size);
+
+        fixed (byte* q = shared, n = privateKey.Span, p = publicKey.Span)
+        {
+            if (Sodium.crypto_scalarmult_curve25519(q, n, p) == 0)
+            {
+                return true;
+            }
+        }
+
+        shared.Clear();
+        return false;
+    }
 }

@@ -67,6 +67,6 @@ public sealed class GroCoalescer(GroFeatures features, int slots, int frames)
     public bool Uncoalesce(PacketBatch batch)
     {
         batch.FrameCount = 0;
-        return false;
+        return _frames == 0;
     }
 }

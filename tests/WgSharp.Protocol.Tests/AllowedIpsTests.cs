@@ -1,8 +1,11 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
 using System.Net;
+using Xunit.Abstractions;
 
 namespace WgSharp.Protocol.Tests;
 
-public sealed class AllowedIpsTests
+public sealed class AllowedIpsTests(ITestOutputHelper output)
 {
     private readonly AllowedIpsTable _table = new();
     private readonly Peer _a = TestPeers.Create();
@@ -289,6 +292,41 @@ public sealed class AllowedIpsTests
     }
 
     [Fact]
+    public void One_peer_among_130561_prefixes_comes_and_goes_at_the_cost_of_its_own_prefixes()
+    {
+        Peer[] peers = TestPeers.Create(25_000);
+        IpPrefix[] prefixes = ManyPrefixes();
+        var clock = Stopwatch.StartNew();
+        for (int i = 0; i < prefixes.Length; i++)
+        {
+            _table.Set(prefixes[i], peers[i % peers.Length]);
+        }
+
+        AllowedIps full = _table.Publish();
+        output.WriteLine($"{prefixes.Length} prefixes of {peers.Length} peers set in {clock.ElapsedMilliseconds} ms");
+        Assert.Equal(prefixes.Length, _table.Count);
+        AssertRoutes(full, prefixes, i => peers[i % peers.Length]);
+
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Peer newcomer = TestPeers.Create();
+        _table.Set(Prefix("203.0.113.7/32"), newcomer);
+        Assert.Same(newcomer, _table.Publish().Lookup(Bytes("203.0.113.7")));
+        _table.RemoveAll(newcomer);
+        Assert.Null(_table.Publish().Lookup(Bytes("203.0.113.7")));
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 16 * 1024);
+
+        clock.Restart();
+        foreach (Peer peer in peers.AsSpan(1))
+        {
+            _table.RemoveAll(peer);
+        }
+
+        output.WriteLine($"all peers but one removed in {clock.ElapsedMilliseconds} ms");
+        AssertRoutes(_table.Publish(), prefixes, i => i % peers.Length == 0 ? peers[0] : null);
+        AssertRoutes(full, prefixes, i => peers[i % peers.Length]);
+    }
+
+    [Fact]
     public void A_lookup_allocates_nothing()
     {
         _table.Set(Prefix("10.0.0.0/8"), _a);
@@ -322,6 +360,38 @@ public sealed class AllowedIpsTests
     {
         string[] parts = text.Split('/');
         return IpPrefix.Of(InetAddress.From(IPAddress.Parse(parts[0])), int.Parse(parts[1]));
+    }
+
+    /// <summary>65,536 /24 of IPv4 and 65,025 /64 of IPv6, in an order that is neither sorted nor random.</summary>
+    private static IpPrefix[] ManyPrefixes()
+    {
+        var prefixes = new IpPrefix[65_536 + 65_025];
+        Span<byte> six = stackalloc byte[16];
+        for (int i = 0; i < prefixes.Length; i++)
+        {
+            uint mixed = (uint)i * 40_503;
+            if (i < 65_536)
+            {
+                prefixes[i] = IpPrefix.Of(new InetAddress([10, (byte)(mixed >> 8), (byte)mixed, 0]), 24);
+                continue;
+            }
+
+            BinaryPrimitives.WriteUInt64BigEndian(six, 0x2001_0db8_0000_0000UL | (mixed & 0xffff) | ((ulong)(mixed & 0xff) << 20));
+            prefixes[i] = IpPrefix.Of(new InetAddress(six), 64);
+        }
+
+        return prefixes;
+    }
+
+    private static void AssertRoutes(AllowedIps ips, IpPrefix[] prefixes, Func<int, Peer?> owner)
+    {
+        Span<byte> address = stackalloc byte[16];
+        for (int i = 0; i < prefixes.Length; i++)
+        {
+            prefixes[i].Address.CopyTo(address);
+            address[prefixes[i].Address.Length - 1] = 77;
+            Assert.Same(owner(i), ips.Lookup(address[..prefixes[i].Address.Length]));
+        }
     }
 
     /// <summary>Few distinct bits, so that prefixes nest, part and meet often.</summary>

@@ -1,3 +1,11 @@
+// Stage 5 of the way in: packets of one flow that follow each other become one super-packet, which the kernel takes through its
+// stack once instead of forty times (what GRO does for a network card).
+//
+// Every frame is a chain of slots. An open chain is found by its flow in a small table of four-way sets; a packet either is the
+// next one of its flow's open chain, or closes it and starts a new frame: nothing of a flow overtakes anything else of it.
+// Nothing is copied: the first packet's headers are rewritten in place, the others contribute slices of payload, and their
+// headers stay where they are, so that a super-packet that the kernel refuses can be taken apart again.
+
 namespace WgSharp.Engine.Offload;
 
 /// <summary>Which flows may be joined to super-packets: what the TUN device takes.</summary>
@@ -16,17 +24,43 @@ public enum GroFeatures
 }
 
 /// <summary>Joins the packets of a flow to super-packets for the TUN device. One per thread; its tables are reused.</summary>
-/// <param name="slots">The most slots a batch has.</param>
-/// <param name="frames">The most frames a batch has.</param>
-public sealed class GroCoalescer(GroFeatures features, int slots, int frames)
+public sealed class GroCoalescer
 {
     /// <summary>No frame has more slices than this.</summary>
     public const int MaxSlices = 128;
 
-    private readonly int _slots = slots;
-    private readonly int _frames = frames;
+    private const int Sets = 32;
+    private const int Ways = 4;
+    private const int None = -1;
 
-    public GroFeatures Features { get; } = features;
+    /// <summary>Open chains by flow: a set is chosen by hash, within it any way may hold the flow.</summary>
+    private readonly int[] _openChains = new int[Sets * Ways];
+
+    /// <summary>One per frame, same index.</summary>
+    private readonly GroChain[] _chains;
+
+    /// <summary>The slot that follows in the same chain.</summary>
+    private readonly int[] _nextSlot;
+
+    private int _chainCount;
+    private int _evictionTurn;
+
+    /// <summary>The batch's frames are those of <see cref="_chains"/>.</summary>
+    private bool _framesAreChains;
+
+    /// <summary>The first slot of those that <see cref="Uncoalesce"/> has still to deliver.</summary>
+    private int _firstRefused = None;
+
+    /// <param name="slots">The most slots a batch has.</param>
+    /// <param name="frames">The most frames a batch has.</param>
+    public GroCoalescer(GroFeatures features, int slots, int frames)
+    {
+        Features = features;
+        _nextSlot = new int[slots];
+        _chains = new GroChain[frames];
+    }
+
+    public GroFeatures Features { get; }
 
     /// <summary>
     /// Replaces the batch's frames by those for its slots from <paramref name="firstSlot"/> on (passing over dropped ones and
@@ -35,28 +69,23 @@ public sealed class GroCoalescer(GroFeatures features, int slots, int frames)
     /// <returns>The slot to go on with; <see cref="PacketBatch.SlotCount"/> when all are done.</returns>
     public int Coalesce(PacketBatch batch, int firstSlot)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(batch.SlotCount, _slots);
-        batch.FrameCount = 0;
-        batch.SliceCount = 0;
-        int limit = Math.Min(_frames, batch.Frames.Length);
-        for (int slot = firstSlot; slot < batch.SlotCount; slot++)
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(batch.SlotCount, _nextSlot.Length);
+        _openChains.AsSpan().Fill(None);
+        _chainCount = 0;
+        _firstRefused = None;
+        int chainLimit = Math.Min(_chains.Length, batch.Frames.Length);
+        int slot = firstSlot;
+        for (; slot < batch.SlotCount; slot++)
         {
-            if (batch.Slots[slot].Dropped || batch.Slots[slot].InnerLength == 0)
+            if (!batch.Slots[slot].Dropped && batch.Slots[slot].InnerLength > 0 && !TryAdd(batch, slot, chainLimit))
             {
-                continue;
+                break;
             }
-
-            if (batch.FrameCount == limit)
-            {
-                return slot;
-            }
-
-            int length = batch.Slots[slot].InnerLength;
-            batch.Slices[batch.SliceCount] = new BufferSlice(batch.Packets[slot].Offset, length);
-            batch.Frames[batch.FrameCount++] = new TunFrame { Length = length, FirstSlice = batch.SliceCount++, SliceCount = 1 };
         }
 
-        return batch.SlotCount;
+        WriteFrames(batch);
+        _framesAreChains = true;
+        return slot;
     }
 
     /// <summary>
@@ -66,7 +95,164 @@ public sealed class GroCoalescer(GroFeatures features, int slots, int frames)
     /// <returns>False when there is nothing (more) to write.</returns>
     public bool Uncoalesce(PacketBatch batch)
     {
+        if (_framesAreChains)
+        {
+            CollectRefused(batch);
+            _framesAreChains = false;
+        }
+
         batch.FrameCount = 0;
-        return _frames == 0;
+        batch.SliceCount = 0;
+        while (_firstRefused != None && batch.FrameCount < batch.Frames.Length)
+        {
+            int slot = _firstRefused;
+            _firstRefused = _nextSlot[slot];
+            int length = batch.Slots[slot].InnerLength;
+            batch.Slices[batch.SliceCount] = new BufferSlice(batch.Packets[slot].Offset, length);
+            batch.Frames[batch.FrameCount++] = new TunFrame { Length = length, FirstSlice = batch.SliceCount++, SliceCount = 1 };
+        }
+
+        return batch.FrameCount > 0;
+    }
+
+    /// <returns>False if the packet needs a frame and there is none.</returns>
+    private bool TryAdd(PacketBatch batch, int slot, int chainLimit)
+    {
+        ReadOnlySpan<byte> packet = Packet(batch, slot);
+        GroKind kind = GroPacket.Classify(packet, Features, out GroPacket fields);
+        int way = None;
+        bool mayOpen = kind == GroKind.Joinable && !fields.EndsSuperPacket;
+        if (kind >= GroKind.Single)
+        {
+            way = FindOpenChain(batch, packet, fields);
+        }
+
+        if (way != None && kind == GroKind.Joinable)
+        {
+            ref GroChain chain = ref _chains[_openChains[way]];
+            ReadOnlySpan<byte> first = Packet(batch, chain.FirstSlot);
+            if (chain.Continues(first, packet, fields, out bool hasFixedId) && chain.VerifyFirst(first))
+            {
+                if (fields.HasValidChecksums(packet))
+                {
+                    _nextSlot[chain.LastSlot] = slot;
+                    _nextSlot[slot] = None;
+                    _openChains[way] = chain.Append(fields, slot, hasFixedId) ? None : _openChains[way];
+                    return true;
+                }
+
+                mayOpen = false;
+            }
+        }
+
+        if (_chainCount == chainLimit)
+        {
+            return false;
+        }
+
+        if (kind == GroKind.Obscure)
+        {
+            CloseBetween(batch, packet);
+        }
+        else if (way != None)
+        {
+            _openChains[way] = mayOpen ? _chainCount : None;
+        }
+        else if (mayOpen)
+        {
+            _openChains[FreeWay(fields.FlowHash)] = _chainCount;
+        }
+
+        _nextSlot[slot] = None;
+        _chains[_chainCount++] = new GroChain(fields, slot) { Length = packet.Length };
+        return true;
+    }
+
+    private static Span<byte> Packet(PacketBatch batch, int slot) =>
+        batch.Buffer.AsSpan(batch.Packets[slot].Offset, batch.Slots[slot].InnerLength);
+
+    /// <returns>The way that holds the flow's open chain, or None.</returns>
+    private int FindOpenChain(PacketBatch batch, ReadOnlySpan<byte> packet, in GroPacket fields)
+    {
+        int set = FirstWay(fields.FlowHash);
+        for (int way = set; way < set + Ways; way++)
+        {
+            int chain = _openChains[way];
+            if (chain != None && _chains[chain].IsSameFlow(Packet(batch, _chains[chain].FirstSlot), packet, fields))
+            {
+                return way;
+            }
+        }
+
+        return None;
+    }
+
+    private static int FirstWay(uint hash) => (int)(hash % Sets) * Ways;
+
+    /// <summary>A way of the flow's set, taken from another flow if need be: that one's chain is closed.</summary>
+    private int FreeWay(uint hash)
+    {
+        int set = FirstWay(hash);
+        int free = _openChains.AsSpan(set, Ways).IndexOf(None);
+        return set + (free >= 0 ? free : _evictionTurn++ & (Ways - 1));
+    }
+
+    /// <summary>Closes every chain with the packet's addresses.</summary>
+    private void CloseBetween(PacketBatch batch, ReadOnlySpan<byte> packet)
+    {
+        bool isIPv4 = packet[0] >> 4 == 4;
+        ReadOnlySpan<byte> addresses = GroPacket.Addresses(packet, isIPv4);
+        for (int way = 0; way < _openChains.Length; way++)
+        {
+            int chain = _openChains[way];
+            if (chain != None
+                && _chains[chain].First.IsIPv4 == isIPv4
+                && GroPacket.Addresses(Packet(batch, _chains[chain].FirstSlot), isIPv4).SequenceEqual(addresses))
+            {
+                _openChains[way] = None;
+            }
+        }
+    }
+
+    private void WriteFrames(PacketBatch batch)
+    {
+        int slice = 0;
+        for (int frame = 0; frame < _chainCount; frame++)
+        {
+            ref readonly GroChain chain = ref _chains[frame];
+            Span<byte> first = Packet(batch, chain.FirstSlot);
+            batch.Frames[frame] = new TunFrame
+            {
+                Header = chain.Count > 1 ? chain.JoinHeaders(first) : default,
+                Length = chain.Length,
+                FirstSlice = slice,
+                SliceCount = chain.Count,
+            };
+            batch.Slices[slice++] = new BufferSlice(batch.Packets[chain.FirstSlot].Offset, first.Length);
+            for (int slot = _nextSlot[chain.FirstSlot]; slot != None; slot = _nextSlot[slot])
+            {
+                int headerLength = chain.First.HeaderLength;
+                batch.Slices[slice++] = new BufferSlice(
+                    batch.Packets[slot].Offset + headerLength, batch.Slots[slot].InnerLength - headerLength);
+            }
+        }
+
+        batch.FrameCount = _chainCount;
+        batch.SliceCount = slice;
+    }
+
+    /// <summary>Restores the refused super-packets' headers and strings their packets together, in order.</summary>
+    private void CollectRefused(PacketBatch batch)
+    {
+        for (int frame = batch.FrameCount - 1; frame >= 0; frame--)
+        {
+            ref readonly GroChain chain = ref _chains[frame];
+            if (batch.Frames[frame].Refused && chain.Count > 1)
+            {
+                chain.RestoreHeaders(Packet(batch, chain.FirstSlot));
+                _nextSlot[chain.LastSlot] = _firstRefused;
+                _firstRefused = chain.FirstSlot;
+            }
+        }
     }
 }

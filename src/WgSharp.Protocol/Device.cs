@@ -1,3 +1,5 @@
+using System.Buffers.Binary;
+
 namespace WgSharp.Protocol;
 
 /// <summary>Fills a span with random bytes (getrandom in the daemon, a seeded generator in tests).</summary>
@@ -28,7 +30,7 @@ public enum TimerAction
     /// <summary>Looked at, nothing to send (keys were wiped, packets given up, deadlines moved).</summary>
     None,
 
-    /// <summary>Create an initiation with <see cref="Device.TryCreateInitiation"/> and send it.</summary>
+    /// <summary>Create an initiation with <see cref="Device.TryCreateInitiation"/> (as a retry: the timers count the attempts) and send it.</summary>
     SendInitiation,
 
     /// <summary>Send a keepalive (or what is staged); with no session, that means staging it and asking for a handshake.</summary>
@@ -39,83 +41,215 @@ public enum TimerAction
 /// One WireGuard interface: identity, peers, handshake dispatch, timers due. No I/O, no clock, no threads: the control loop is the one writer,
 /// the data path reads <see cref="AllowedIps"/> and <see cref="TryFindKeypair"/> from any thread.
 /// </summary>
-public sealed class Device
+/// <remarks>
+/// What is configured stands in Device.Configuration.cs, what becomes of handshake messages in Device.Handshakes.cs; here is what the data path
+/// and the control loop ask for between the two. After any call of the control loop's part, there may be attentions and due timers to take.
+/// </remarks>
+public sealed partial class Device : IDisposable
 {
-    public Device(FillRandom random) => throw new NotSupportedException();
+    private readonly FillRandom _random;
+    private readonly IndexTable<object> _indices;
+    private readonly StagingBudget _stagingBudget = new();
+    private readonly AttentionQueue _attentions = new();
+    private readonly DeadlineHeap _deadlines = new();
+    private readonly CookieChecker _cookies;
+    private bool _linkIsUp;
+
+    /// <param name="random">Called by the control loop only.</param>
+    public Device(FillRandom random)
+    {
+        _random = random;
+        _indices = new IndexTable<object>(random);
+        _cookies = new CookieChecker(random);
+    }
 
     // ---- any thread ----
 
     /// <summary>An immutable snapshot: one volatile read per batch.</summary>
-    public AllowedIps AllowedIps => throw new NotSupportedException();
+    public AllowedIps AllowedIps => _allowedIps;
 
     /// <summary>The keypair that a transport message's receiver index names. Lock-free, never allocates.</summary>
-    public bool TryFindKeypair(uint receiverIndex, out Keypair keypair) => throw new NotSupportedException();
+    public bool TryFindKeypair(uint receiverIndex, out Keypair keypair)
+    {
+        keypair = _indices.TryFind(receiverIndex, out object? entry) && entry is Keypair found ? found : null!;
+        return keypair is not null;
+    }
 
     /// <summary>Asks the control loop to look at a peer. Never allocates; a peer is queued at most once.</summary>
     /// <returns>True if the control loop must be woken.</returns>
-    public bool Raise(Peer peer, Attention attention) => throw new NotSupportedException();
+    public bool Raise(Peer peer, Attention attention) => _attentions.Raise(peer, attention);
 
     // ---- control loop only ----
 
-    public ushort ListenPort => throw new NotSupportedException();
+    public ushort ListenPort { get; private set; }
 
-    public uint Fwmark => throw new NotSupportedException();
+    public uint Fwmark { get; private set; }
 
     /// <summary>In order of insertion.</summary>
-    public IReadOnlyCollection<Peer> Peers => throw new NotSupportedException();
+    public IReadOnlyCollection<Peer> Peers => _peers;
 
-    /// <summary>Applies a parsed configuration: the whole of it, or nothing where it throws. Peers whose keepalive went 0→n or that got staged packets are raised.</summary>
-    /// <exception cref="ConfigurationException">More peers than MaxPeers.</exception>
-    public void Apply(DeviceConfiguration configuration, Moment moment) => throw new NotSupportedException();
+    /// <summary>Receiver indices alive: handshakes under way and keypairs.</summary>
+    internal int IndexCount => _indices.Count;
+
+    /// <summary>Peers that the timers will look at.</summary>
+    internal int DeadlineCount => _deadlines.Count;
 
     /// <summary>After the socket was bound to a random port: what <c>get</c> shows.</summary>
-    public void SetListenPort(ushort port) => throw new NotSupportedException();
-
-    public DeviceSnapshot Snapshot() => throw new NotSupportedException();
-
-    /// <summary>Link up: peers with a persistent keepalive send one, and what is staged goes out (the kernel's wg_open).</summary>
-    public void LinkUp(Moment moment) => throw new NotSupportedException();
-
-    /// <summary>Link down: sessions and handshakes are wiped, staged packets dropped, timers stopped (the kernel's wg_stop).</summary>
-    public void LinkDown() => throw new NotSupportedException();
+    public void SetListenPort(ushort port) => ListenPort = port;
 
     /// <summary>Forgets every peer's sticky source: listen port or fwmark changed.</summary>
-    public void ForgetSources() => throw new NotSupportedException();
+    public void ForgetSources()
+    {
+        foreach (Peer peer in _peers)
+        {
+            peer.ForgetSource();
+        }
+    }
 
-    /// <summary>Consumes a handshake initiation, handshake response or cookie reply.</summary>
-    /// <param name="message">The whole datagram.</param>
-    /// <param name="source">Where it came from; for an authenticated message the peer's endpoint becomes this.</param>
-    /// <param name="localAddress">The address it was sent to (sticky source), or none.</param>
-    /// <param name="localInterface">The interface it arrived on, or 0.</param>
-    /// <param name="underLoad">The handshake queue is, or within the last second was, at 1/8 of its capacity.</param>
-    /// <param name="reply">At least 148 bytes.</param>
-    public HandshakeOutcome Handle(
-        ReadOnlySpan<byte> message,
-        in InetEndpoint source,
-        in InetAddress localAddress,
-        int localInterface,
-        bool underLoad,
-        Moment moment,
-        Span<byte> reply,
-        out int replyLength,
-        out Peer? peer) => throw new NotSupportedException();
+    /// <summary>Link up: peers with a persistent keepalive send one, and what is staged goes out (the kernel's wg_open).</summary>
+    public void LinkUp(Moment moment)
+    {
+        if (_linkIsUp)
+        {
+            return;
+        }
 
-    /// <summary>Creates a handshake initiation if one is allowed now: REKEY_TIMEOUT since the last, a private key, an endpoint, no low-order key.</summary>
-    /// <param name="retry">A retransmission by the timer: does not reset the attempt count.</param>
-    /// <param name="message">At least 148 bytes.</param>
-    public bool TryCreateInitiation(Peer peer, bool retry, Moment moment, Span<byte> message) => throw new NotSupportedException();
+        _linkIsUp = true;
+        foreach (Peer peer in _peers)
+        {
+            peer.Timers.StartPersistentKeepalive(moment.Now);
+            Plan(peer);
+            if (!peer.Staged.IsEmpty)
+            {
+                Raise(peer, Attention.Staged);
+            }
+        }
+    }
 
-    /// <summary>Counts a handshake message that was sent or a reply (tx bytes) and stamps activity.</summary>
-    public void NoteHandshakeSent(Peer peer, int bytes, Moment moment) => throw new NotSupportedException();
+    /// <summary>Link down: sessions and handshakes are wiped, staged packets dropped, timers stopped (the kernel's wg_stop).</summary>
+    public void LinkDown()
+    {
+        _linkIsUp = false;
+        foreach (Peer peer in _peers)
+        {
+            WipeSessions(peer);
+            StopTimers(peer);
+            peer.Staged.Clear();
+        }
+    }
 
     /// <summary>The earliest moment at which a timer may be due; Never if none.</summary>
-    public Instant NextDeadline => throw new NotSupportedException();
+    public Instant NextDeadline
+    {
+        get
+        {
+            Instant collection = _cookies.RateLimiter.NextCollection;
+            return collection < _deadlines.Earliest ? collection : _deadlines.Earliest;
+        }
+    }
 
-    /// <summary>Takes one due timer out.</summary>
-    public bool TryTakeDueTimer(Moment moment, out Peer peer, out TimerAction action) => throw new NotSupportedException();
+    /// <summary>Takes one due timer out. What it asks for is to be done before the next call.</summary>
+    public bool TryTakeDueTimer(Moment moment, out Peer peer, out TimerAction action)
+    {
+        _cookies.RateLimiter.Collect(moment.Now);
+        while (_deadlines.Earliest <= moment.Now)
+        {
+            peer = _deadlines.First;
+            PeerTimers.Due due = peer.Timers.TakeDue(moment.Now, Jitter());
+            action = Fire(peer, due);
+            Plan(peer);
+            if (due != PeerTimers.Due.Nothing)
+            {
+                return true;
+            }
+        }
+
+        peer = null!;
+        action = TimerAction.None;
+        return false;
+    }
 
     /// <summary>Takes one raised peer out. Confirmed and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged).</summary>
-    public bool TryTakeAttention(Moment moment, out Peer peer, out Attention attention) => throw new NotSupportedException();
+    public bool TryTakeAttention(Moment moment, out Peer peer, out Attention attention)
+    {
+        while (_attentions.TryTake(out peer, out attention))
+        {
+            if (peer.IsRemoved || !_linkIsUp)
+            {
+                continue;
+            }
+
+            if (attention.HasFlag(Attention.Confirmed) && TryPromote(peer, moment) && !peer.Staged.IsEmpty)
+            {
+                attention |= Attention.Staged;
+            }
+
+            Plan(peer);
+            attention &= Attention.Handshake | Attention.Staged;
+            if (attention != Attention.None)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Wipes every secret. No other thread may use the device any more.</summary>
+    public void Dispose()
+    {
+        LinkDown();
+        RemoveAllPeers();
+        PublishAllowedIps();
+        _identity?.Dispose();
+        _identity = null;
+        _cookies.Dispose();
+    }
+
+    private TimerAction Fire(Peer peer, PeerTimers.Due due)
+    {
+        switch (due)
+        {
+            case PeerTimers.Due.RetransmitHandshake:
+            case PeerTimers.Due.NewHandshake:
+                // Perhaps the address we answer from is the trouble.
+                peer.ForgetSource();
+                return TimerAction.SendInitiation;
+            case PeerTimers.Due.SendKeepalive:
+                return TimerAction.SendKeepalive;
+            case PeerTimers.Due.GiveUpHandshake:
+                peer.Staged.Clear();
+                return TimerAction.None;
+            case PeerTimers.Due.ZeroKeyMaterial:
+                WipeSessions(peer);
+                return TimerAction.None;
+            default:
+                return TimerAction.None;
+        }
+    }
+
+    /// <summary>Computes anew when the peer's timers are to be looked at.</summary>
+    private void Plan(Peer peer)
+    {
+        if (_linkIsUp && !peer.IsRemoved)
+        {
+            _deadlines.Set(peer, peer.Timers.PlanNextLook());
+        }
+    }
+
+    private void StopTimers(Peer peer)
+    {
+        peer.Timers.Stop();
+        _deadlines.Remove(peer);
+    }
+
+    /// <summary>REKEY_TIMEOUT_JITTER_MAX_JIFFIES: up to a third of a second, so that two ends do not collide for ever.</summary>
+    private TimeSpan Jitter()
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(uint)];
+        _random(bytes);
+        return Limits.RekeyTimeoutJitterMax * (BinaryPrimitives.ReadUInt32LittleEndian(bytes) / (double)uint.MaxValue);
+    }
 }
 
 /// <summary>A configuration that cannot be applied; the message says why.</summary>

@@ -1,45 +1,207 @@
+using System.Diagnostics;
 using WgSharp.Crypto;
 
 namespace WgSharp.Protocol;
 
+// A keypair is leased, not just referenced: zeroing a key that another core is sealing with would encrypt under zeros. The peer holds one lease
+// from birth; retiring gives it back, and whoever gives back the last one wipes the keys.
+
 /// <summary>One session's two transport keys, their counters and their age. Used by any thread, under a lease.</summary>
 public sealed class Keypair
 {
-    public Peer Peer => throw new NotSupportedException();
+    /// <summary>165 s: old enough that the next pause of the peer (KEEPALIVE_TIMEOUT) and a handshake (REKEY_TIMEOUT) would not fit before the end.</summary>
+    private static readonly TimeSpan LastMinute = Limits.RejectAfterTime - Limits.KeepaliveTimeout - Limits.RekeyTimeout;
+
+    private readonly AeadKey _sendKey;
+    private readonly AeadKey _receiveKey;
+    private readonly Instant _birth;
+
+    /// <summary>Any thread, by Interlocked: leases out, the peer's own included. Never leaves zero again.</summary>
+    private int _leases = 1;
+
+    /// <summary>Any thread, by Interlocked: counters given out so far. Never passes REJECT_AFTER_MESSAGES.</summary>
+    private ulong _sendCounter;
+
+    /// <summary>Written by the control loop: the private key changed, nothing may be sent with this keypair any more.</summary>
+    private volatile bool _sendExpired;
+
+    /// <summary>Written by inbound threads: something was opened with the keys.</summary>
+    private volatile bool _confirmed;
+
+    /// <summary>Any thread, by Interlocked: 1 once the rekey on receive was asked for.</summary>
+    private int _lastMinuteAsked;
+
+    private bool _retired;
+
+    internal Keypair(Peer peer, uint localIndex, uint remoteIndex, bool isInitiator, ReadOnlySpan<byte> sendKey, ReadOnlySpan<byte> receiveKey, Instant birth)
+    {
+        Peer = peer;
+        LocalIndex = localIndex;
+        RemoteIndex = remoteIndex;
+        IsInitiator = isInitiator;
+        _sendKey = new AeadKey(sendKey);
+        _receiveKey = new AeadKey(receiveKey);
+        _birth = birth;
+    }
+
+    public Peer Peer { get; }
 
     /// <summary>The index by which the peer addresses us.</summary>
-    public uint LocalIndex => throw new NotSupportedException();
+    public uint LocalIndex { get; }
 
     /// <summary>The index by which we address the peer: goes into every transport message.</summary>
-    public uint RemoteIndex => throw new NotSupportedException();
+    public uint RemoteIndex { get; }
 
-    public bool IsInitiator => throw new NotSupportedException();
-
-    /// <summary>Valid only between <see cref="TryLease"/> and <see cref="Release"/>.</summary>
-    public AeadKey SendKey => throw new NotSupportedException();
+    public bool IsInitiator { get; }
 
     /// <summary>Valid only between <see cref="TryLease"/> and <see cref="Release"/>.</summary>
-    public AeadKey ReceiveKey => throw new NotSupportedException();
+    public AeadKey SendKey => _sendKey;
 
-    public ReplayWindow ReplayWindow => throw new NotSupportedException();
+    /// <summary>Valid only between <see cref="TryLease"/> and <see cref="Release"/>.</summary>
+    public AeadKey ReceiveKey => _receiveKey;
+
+    public ReplayWindow ReplayWindow { get; } = new();
+
+    /// <summary>The peer proved that it has the keys: a responder may send with them now (whitepaper, section 5.4.3).</summary>
+    internal bool IsConfirmed => _confirmed;
+
+    /// <summary>The keys are zeroed.</summary>
+    internal bool IsWiped => Volatile.Read(ref _leases) == 0;
 
     /// <summary>Keeps the keys from being wiped while a run is sealed or opened with them. Once per run.</summary>
     /// <returns>False if they are wiped already.</returns>
-    public bool TryLease() => throw new NotSupportedException();
+    public bool TryLease()
+    {
+        int leases = Volatile.Read(ref _leases);
+        while (leases > 0)
+        {
+            int seen = Interlocked.CompareExchange(ref _leases, leases + 1, leases);
+            if (seen == leases)
+            {
+                return true;
+            }
+
+            leases = seen;
+        }
+
+        return false;
+    }
 
     /// <summary>Gives the lease back; the last one out of a retired keypair wipes it.</summary>
-    public void Release() => throw new NotSupportedException();
+    public void Release()
+    {
+        int left = Interlocked.Decrement(ref _leases);
+        Debug.Assert(left >= 0, "A lease was given back that nobody had.");
+        if (left == 0)
+        {
+            _sendKey.Dispose();
+            _receiveKey.Dispose();
+        }
+    }
 
     /// <summary>Takes <paramref name="count"/> consecutive counters for a run.</summary>
-    /// <returns>False if the keypair may not send any more (REJECT_AFTER_TIME, REJECT_AFTER_MESSAGES).</returns>
-    public bool TryReserve(int count, Instant now, out ulong firstCounter) => throw new NotSupportedException();
+    /// <returns>False if the keypair may not send any more (REJECT_AFTER_TIME, REJECT_AFTER_MESSAGES, a new private key).</returns>
+    public bool TryReserve(int count, Instant now, out ulong firstCounter)
+    {
+        ulong taken = Volatile.Read(ref _sendCounter);
+        while (!IsSendingOver(now) && (ulong)count <= Limits.RejectAfterMessages - taken)
+        {
+            // Compare and exchange rather than add: refused calls leave the counter alone, so that no number of them can make it wrap.
+            ulong seen = Interlocked.CompareExchange(ref _sendCounter, taken + (ulong)count, taken);
+            if (seen == taken)
+            {
+                firstCounter = taken;
+                return true;
+            }
+
+            taken = seen;
+        }
+
+        firstCounter = 0;
+        return false;
+    }
+
+    /// <summary>A look ahead at what <see cref="TryReserve"/> would say to one message.</summary>
+    public bool MaySend(Instant now) => !IsSendingOver(now) && Volatile.Read(ref _sendCounter) < Limits.RejectAfterMessages;
 
     /// <summary>False once REJECT_AFTER_TIME or REJECT_AFTER_MESSAGES is reached: what arrives is dropped unopened.</summary>
-    public bool MayReceive(Instant now) => throw new NotSupportedException();
+    public bool MayReceive(Instant now) => !_birth.IsOlderThan(Limits.RejectAfterTime, now) && !ReplayWindow.IsExhausted;
+
+    /// <summary>Due for a new handshake when sending: many messages, or the initiator's REKEY_AFTER_TIME (the kernel's keep_key_fresh in send.c).</summary>
+    internal bool WantsRekeyOnSend(Instant now) => !_sendExpired
+        && (Volatile.Read(ref _sendCounter) > Limits.RekeyAfterMessages || (IsInitiator && _birth.IsOlderThan(Limits.RekeyAfterTime, now)));
+
+    /// <summary>Due for a new handshake when receiving; says so once (the kernel's keep_key_fresh in receive.c).</summary>
+    internal bool TakeRekeyOnReceive(Instant now) => IsInitiator
+        && !_sendExpired
+        && _birth.IsOlderThan(LastMinute, now)
+        && Volatile.Read(ref _lastMinuteAsked) == 0
+        && Interlocked.Exchange(ref _lastMinuteAsked, 1) == 0;
+
+    internal void Confirm()
+    {
+        if (!_confirmed)
+        {
+            _confirmed = true;
+        }
+    }
+
+    /// <summary>Control loop: the private key changed.</summary>
+    internal void ExpireSending() => _sendExpired = true;
+
+    /// <summary>Control loop: gives the peer's own lease back, once.</summary>
+    internal void Retire()
+    {
+        if (!_retired)
+        {
+            _retired = true;
+            Release();
+        }
+    }
+
+    /// <summary>For tests of the message limits: nobody waits for 2^60 messages.</summary>
+    internal void SetSendCounter(ulong counter) => Volatile.Write(ref _sendCounter, counter);
+
+    private bool IsSendingOver(Instant now) => _sendExpired || _birth.IsOlderThan(Limits.RejectAfterTime, now);
 }
 
 /// <summary>A peer's previous, current and next keypair: an immutable triple, replaced as a whole by the control loop.</summary>
+/// <param name="Previous">Still received with: what was under way when the current one came.</param>
+/// <param name="Current">Sent with.</param>
+/// <param name="Next">The responder's newest, until the initiator confirmed it.</param>
 public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next)
 {
     public static readonly Keypairs None = new(null, null, null);
+
+    /// <summary>Slides a new keypair in (the kernel's add_new_keypair).</summary>
+    /// <param name="first">Falls out, if not null.</param>
+    /// <param name="second">Falls out, if not null.</param>
+    internal Keypairs Add(Keypair created, out Keypair? first, out Keypair? second)
+    {
+        first = Previous;
+        if (!created.IsInitiator)
+        {
+            // Not to be used before the initiator confirms it. Whatever waited for its confirmation will not get it any more.
+            second = Next;
+            return new Keypairs(null, Current, created);
+        }
+
+        if (Next is null)
+        {
+            second = null;
+            return new Keypairs(Current, created, null);
+        }
+
+        // A responder's keypair is pending while our own handshake completes: the peer may be sending with it already.
+        second = Current;
+        return new Keypairs(Next, created, null);
+    }
+
+    /// <summary>The next one was confirmed (the kernel's wg_noise_received_with_keypair).</summary>
+    /// <param name="dropped">Falls out, if not null.</param>
+    internal Keypairs Promote(out Keypair? dropped)
+    {
+        dropped = Previous;
+        return new Keypairs(Current, Next, null);
+    }
 }

@@ -21,28 +21,93 @@ public enum Attention
     Staged = 8,
 }
 
-/// <summary>One peer. The control loop writes; what the data path may call says so.</summary>
+/// <summary>One peer. The control loop writes; what the data path may call says so. A peer that was removed never comes back: its successor is a new object.</summary>
 public sealed class Peer
 {
-    public PublicKey PublicKey => throw new NotSupportedException();
+    // ---- written by the control loop, read by any thread ----
+
+    private volatile Keypairs _keypairs = Keypairs.None;
+    private volatile bool _isRemoved;
+
+    // ---- written by any thread ----
+
+    /// <summary>Inbound threads and the control loop replace it as a whole.</summary>
+    private volatile Endpoint? _endpoint;
+
+    private long _rxBytes;
+    private long _txBytes;
+
+    /// <summary>The flags raised and not taken yet, by Interlocked. Not zero: the peer stands in the attention queue.</summary>
+    private int _attention;
+
+    internal Peer(PublicKey publicKey, StagingBudget budget)
+    {
+        PublicKey = publicKey;
+        Staged = new StagedPackets(budget);
+    }
+
+    public PublicKey PublicKey { get; }
 
     /// <summary>Any thread: one volatile read.</summary>
-    public Keypairs Keypairs => throw new NotSupportedException();
+    public Keypairs Keypairs => _keypairs;
 
     /// <summary>Any thread: one volatile read. Null if not known.</summary>
-    public Endpoint? Endpoint => throw new NotSupportedException();
+    public Endpoint? Endpoint => _endpoint;
 
-    public StagedPackets Staged => throw new NotSupportedException();
+    public StagedPackets Staged { get; }
 
     /// <summary>True once removed from the device: nothing is sent to it, nothing staged for it.</summary>
-    public bool IsRemoved => throw new NotSupportedException();
+    public bool IsRemoved => _isRemoved;
+
+    // ---- control loop only ----
+
+    internal PeerTimers Timers { get; } = new();
+
+    /// <summary>Made when it is first needed: of 25,000 peers most never shake hands with us today.</summary>
+    internal Handshake Handshake => HandshakeIfAny ??= new Handshake(this);
+
+    internal Handshake? HandshakeIfAny { get; private set; }
+
+    /// <summary>All zeros are kept as null.</summary>
+    internal PresharedKey? PresharedKey { get; private set; }
+
+    internal UnixTime LastHandshake { get; set; }
+
+    internal long RxBytes => Interlocked.Read(ref _rxBytes);
+
+    internal long TxBytes => Interlocked.Read(ref _txBytes);
+
+    /// <summary>The peer's place in the <see cref="DeadlineHeap"/>; -1: none.</summary>
+    internal int DeadlineIndex { get; set; } = -1;
+
+    /// <summary>The peer's link in the <see cref="AttentionQueue"/>: the raising thread's until it is pushed, the control loop's once it is taken.</summary>
+    internal Peer? NextAttention { get; set; }
+
+    // ---- any thread ----
 
     /// <summary>Inbound, after authentication: the peer is where this message came from. Replaces <see cref="Endpoint"/> only if it differs.</summary>
-    public void Learn(in InetEndpoint remote, in InetAddress source, int sourceInterface) => throw new NotSupportedException();
+    public void Learn(in InetEndpoint remote, in InetAddress source, int sourceInterface)
+    {
+        Endpoint? known = _endpoint;
+        if (known is null || known.Remote != remote || known.Source != source || known.SourceInterface != sourceInterface)
+        {
+            _endpoint = new Endpoint(remote, source, sourceInterface);
+        }
+    }
 
     /// <summary>Outbound, after the kernel refused the sticky source: forgets it, unless the endpoint was replaced since <paramref name="seen"/> was read.</summary>
     /// <returns>The endpoint to send to now.</returns>
-    public Endpoint? ForgetSource(Endpoint seen) => throw new NotSupportedException();
+    public Endpoint? ForgetSource(Endpoint seen)
+    {
+        if (seen.Source.IsNone && seen.SourceInterface == 0)
+        {
+            return _endpoint;
+        }
+
+        var sourceless = new Endpoint(seen.Remote);
+        Endpoint? found = Interlocked.CompareExchange(ref _endpoint, sourceless, seen);
+        return ReferenceEquals(found, seen) ? sourceless : found;
+    }
 
     /// <summary>
     /// Outbound, once per run after it was sent: counts bytes, stamps activity, and looks whether the keypair is due for a rekey
@@ -51,7 +116,19 @@ public sealed class Peer
     /// <param name="bytes">Whole messages: header, padding and tag included.</param>
     /// <param name="carriesData">False for keepalives only.</param>
     /// <returns>What the control loop must look at; None almost always.</returns>
-    public Attention NoteSent(Keypair keypair, int messages, long bytes, bool carriesData, Instant now) => throw new NotSupportedException();
+    public Attention NoteSent(Keypair keypair, int messages, long bytes, bool carriesData, Instant now)
+    {
+        Interlocked.Add(ref _txBytes, bytes);
+        Attention attention = Timers.NoteSent(messages, carriesData, now) ? Attention.Timers : Attention.None;
+
+        // A keypair that was replaced meanwhile needs no successor.
+        if (keypair.WantsRekeyOnSend(now) && ReferenceEquals(_keypairs.Current, keypair) && WantsHandshake(now))
+        {
+            attention |= Attention.Handshake;
+        }
+
+        return attention;
+    }
 
     /// <summary>
     /// Inbound, once per run after it was opened and passed the replay window: counts, stamps, key confirmation,
@@ -59,8 +136,77 @@ public sealed class Peer
     /// </summary>
     /// <param name="bytes">Whole messages, as <see cref="NoteSent"/>.</param>
     /// <returns>What the control loop must look at; None almost always.</returns>
-    public Attention NoteReceived(Keypair keypair, int messages, long bytes, bool carriesData, Instant now) => throw new NotSupportedException();
+    public Attention NoteReceived(Keypair keypair, int messages, long bytes, bool carriesData, Instant now)
+    {
+        Interlocked.Add(ref _rxBytes, bytes);
+        Attention attention = Timers.NoteReceived(carriesData, now) ? Attention.Timers : Attention.None;
+
+        Keypairs keypairs = _keypairs;
+        keypair.Confirm();
+        if (ReferenceEquals(keypairs.Next, keypair))
+        {
+            attention |= Attention.Confirmed;
+        }
+
+        // The kernel looks at the keypair it sends with, whichever this one was.
+        if (keypairs.Current is { } current && current.TakeRekeyOnReceive(now) && WantsHandshake(now))
+        {
+            attention |= Attention.Handshake;
+        }
+
+        return attention;
+    }
 
     /// <summary>Outbound, after staging: is a handshake to be asked for now? False while one is under way (REKEY_TIMEOUT), so that a burst asks once.</summary>
-    public bool WantsHandshake(Instant now) => throw new NotSupportedException();
+    public bool WantsHandshake(Instant now) => !_isRemoved && Timers.WantsHandshake(now);
+
+    /// <summary>Adds flags.</summary>
+    /// <returns>True if there were none: the peer is to be queued.</returns>
+    internal bool AddAttention(Attention attention)
+    {
+        // The flags are usually there already while the control loop is on its way; reading is cheaper than writing.
+        return ((Attention)Volatile.Read(ref _attention) & attention) != attention
+            && Interlocked.Or(ref _attention, (int)attention) == 0;
+    }
+
+    internal Attention TakeAttention() => (Attention)Interlocked.Exchange(ref _attention, 0);
+
+    // ---- control loop only ----
+
+    internal void CountReceived(int bytes) => Interlocked.Add(ref _rxBytes, bytes);
+
+    internal void CountSent(int bytes) => Interlocked.Add(ref _txBytes, bytes);
+
+    /// <summary>By configuration: the sticky source of the former endpoint goes with it.</summary>
+    internal void SetEndpoint(in InetEndpoint remote) => _endpoint = new Endpoint(remote);
+
+    internal void ForgetSource()
+    {
+        // An endpoint that is learned between the two comes from a message just received: its source is good.
+        if (_endpoint is { } endpoint)
+        {
+            ForgetSource(endpoint);
+        }
+    }
+
+    /// <summary>Takes a copy; all zeros clear it.</summary>
+    internal void SetPresharedKey(PresharedKey key)
+    {
+        PresharedKey? former = PresharedKey;
+        PresharedKey = key.IsZero ? null : new PresharedKey(key.Span);
+        former?.Dispose();
+    }
+
+    /// <summary>Publishes a new triple. Whoever fell out is retired by the caller, after this.</summary>
+    internal void Publish(Keypairs keypairs) => _keypairs = keypairs;
+
+    /// <summary>The device has let go of it: what it still holds is wiped, and nothing can be staged any more.</summary>
+    internal void Close()
+    {
+        _isRemoved = true;
+        Staged.Close();
+        HandshakeIfAny?.Dispose();
+        PresharedKey?.Dispose();
+        PresharedKey = null;
+    }
 }

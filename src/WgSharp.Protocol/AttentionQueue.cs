@@ -1,0 +1,67 @@
+namespace WgSharp.Protocol;
+
+/// <summary>
+/// Peers that someone wants the control loop to look at. Any thread adds, without a lock and without allocation: the links and the flags lie in the
+/// peers, so a peer stands here at most once, however often it is raised. The control loop takes them out in the order in which they came.
+/// </summary>
+internal sealed class AttentionQueue
+{
+    /// <summary>Any thread, by Interlocked: the newest of a chain. Pushed one by one and taken whole, so that no link is ever compared after it changed.</summary>
+    private Peer? _newest;
+
+    /// <summary>Control loop only: what was taken, oldest first.</summary>
+    private Peer? _oldestTaken;
+
+    /// <returns>True if nobody was waiting yet: the control loop must be woken.</returns>
+    public bool Raise(Peer peer, Attention attention)
+    {
+        if (attention == Attention.None || !peer.AddAttention(attention))
+        {
+            return false;
+        }
+
+        Peer? newest = Volatile.Read(ref _newest);
+        while (true)
+        {
+            peer.NextAttention = newest;
+            Peer? seen = Interlocked.CompareExchange(ref _newest, peer, newest);
+            if (ReferenceEquals(seen, newest))
+            {
+                return newest is null;
+            }
+
+            newest = seen;
+        }
+    }
+
+    /// <summary>Control loop: takes the oldest peer out, with all that was raised for it until now.</summary>
+    public bool TryTake(out Peer peer, out Attention attention)
+    {
+        if (_oldestTaken is null)
+        {
+            Peer? newest = Interlocked.Exchange(ref _newest, null);
+            while (newest is not null)
+            {
+                Peer? older = newest.NextAttention;
+                newest.NextAttention = _oldestTaken;
+                _oldestTaken = newest;
+                newest = older;
+            }
+        }
+
+        if (_oldestTaken is null)
+        {
+            peer = null!;
+            attention = Attention.None;
+            return false;
+        }
+
+        peer = _oldestTaken;
+        _oldestTaken = peer.NextAttention;
+        peer.NextAttention = null;
+
+        // Last: from here on the peer may be pushed again.
+        attention = peer.TakeAttention();
+        return true;
+    }
+}

@@ -1,0 +1,184 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using WgSharp.Crypto;
+
+namespace WgSharp.Protocol;
+
+// mac1 shows that the sender knows our public key, mac2 that it owns its source address: under load, a responder answers with a cookie instead of
+// doing Diffie-Hellman, and only who received that cookie can make mac2 (whitepaper, section 5.4.4 and 5.4.7; the kernel's cookie.c). Both
+// sides stand in one file because they must agree byte for byte.
+
+/// <summary>What the two MACs of a handshake message are worth.</summary>
+internal enum MacVerdict
+{
+    /// <summary>mac1 is wrong: silence.</summary>
+    Invalid,
+
+    /// <summary>mac1 is right; mac2 was not looked at, or is wrong while under load: a cookie reply is earned then.</summary>
+    ValidWithoutCookie,
+
+    /// <summary>Both are right, but the source sends too many handshakes: silence.</summary>
+    ValidButRateLimited,
+
+    /// <summary>Both are right.</summary>
+    Valid,
+}
+
+/// <summary>The two keys that follow from a public key (whitepaper, section 5.4.4).</summary>
+internal static class CookieKeys
+{
+    public static void DeriveMac1Key(PublicKey publicKey, Span<byte> key) => Blake2s.Hash("mac1----"u8, publicKey.Span, key);
+
+    public static void DeriveCookieKey(PublicKey publicKey, Span<byte> key) => Blake2s.Hash("cookie--"u8, publicKey.Span, key);
+}
+
+/// <summary>The responder's side: checks mac1 and mac2, makes cookie replies. Control loop only.</summary>
+internal sealed class CookieChecker : IDisposable
+{
+    private readonly FillRandom _random;
+    private readonly HandshakeRateLimiter _rateLimiter;
+    private readonly byte[] _mac1Key = new byte[Blake2s.HashSize];
+    private readonly byte[] _cookieKey = new byte[Blake2s.HashSize];
+    private readonly byte[] _secret = GC.AllocateArray<byte>(Blake2s.HashSize, pinned: true);
+    private Instant _secretBirth;
+    private bool _hasSecret;
+
+    public CookieChecker(FillRandom random)
+    {
+        _random = random;
+        _rateLimiter = new HandshakeRateLimiter(random);
+    }
+
+    public HandshakeRateLimiter RateLimiter => _rateLimiter;
+
+    /// <summary>Both keys follow from our own public key.</summary>
+    public void SetPublicKey(PublicKey publicKey)
+    {
+        CookieKeys.DeriveMac1Key(publicKey, _mac1Key);
+        CookieKeys.DeriveCookieKey(publicKey, _cookieKey);
+    }
+
+    /// <param name="message">An initiation or a response, whole.</param>
+    public MacVerdict Check(ReadOnlySpan<byte> message, in InetEndpoint source, bool underLoad, Instant now)
+    {
+        Span<byte> mac = stackalloc byte[Blake2s.MacSize];
+        Blake2s.Mac(_mac1Key, Macs.BeforeMac1(message), mac);
+        if (!CryptographicOperations.FixedTimeEquals(mac, Macs.Mac1(message)))
+        {
+            return MacVerdict.Invalid;
+        }
+
+        if (!underLoad)
+        {
+            return MacVerdict.ValidWithoutCookie;
+        }
+
+        Span<byte> cookie = stackalloc byte[Blake2s.MacSize];
+        MakeCookie(source, now, cookie);
+        Blake2s.Mac(cookie, Macs.BeforeMac2(message), mac);
+        CryptographicOperations.ZeroMemory(cookie);
+        if (!CryptographicOperations.FixedTimeEquals(mac, Macs.Mac2(message)))
+        {
+            return MacVerdict.ValidWithoutCookie;
+        }
+
+        return _rateLimiter.Allow(source.Address, now) ? MacVerdict.Valid : MacVerdict.ValidButRateLimited;
+    }
+
+    /// <summary>Writes a cookie reply of 64 bytes for a message whose mac1 was right.</summary>
+    public void CreateReply(ReadOnlySpan<byte> message, uint senderIndex, in InetEndpoint source, Instant now, Span<byte> reply)
+    {
+        var writer = new CookieReply.Writer(reply, senderIndex);
+        Span<byte> cookie = stackalloc byte[Blake2s.MacSize];
+        MakeCookie(source, now, cookie);
+        _random(writer.Nonce);
+        XChaCha20Poly1305.Seal(_cookieKey, writer.Nonce, cookie, Macs.Mac1(message), writer.SealedCookie);
+        CryptographicOperations.ZeroMemory(cookie);
+    }
+
+    public void Dispose() => CryptographicOperations.ZeroMemory(_secret);
+
+    /// <summary>A MAC over source address and port: whoever shares an address behind a NAT shares no cookie.</summary>
+    private void MakeCookie(in InetEndpoint source, Instant now, Span<byte> cookie)
+    {
+        if (!_hasSecret || _secretBirth.IsOlderThan(Limits.CookieSecretMaxAge, now))
+        {
+            _random(_secret);
+            _secretBirth = now;
+            _hasSecret = true;
+        }
+
+        Span<byte> bytes = stackalloc byte[16 + sizeof(ushort)];
+        int length = source.Address.Length;
+        source.Address.CopyTo(bytes);
+        BinaryPrimitives.WriteUInt16BigEndian(bytes[length..], source.Port);
+        Blake2s.Mac(_secret, bytes[..(length + sizeof(ushort))], cookie);
+    }
+}
+
+/// <summary>The initiator's side, one per peer: writes mac1 and mac2, keeps the peer's latest cookie. Control loop only.</summary>
+internal sealed class CookieMaker : IDisposable
+{
+    /// <summary>A cookie is given up a little before its secret changes (COOKIE_SECRET_MAX_AGE - COOKIE_SECRET_LATENCY).</summary>
+    private static readonly TimeSpan CookieLifetime = Limits.CookieSecretMaxAge - Limits.CookieSecretLatency;
+
+    private readonly PublicKey _peer;
+    private readonly byte[] _lastMac1 = new byte[Blake2s.MacSize];
+    private readonly byte[] _cookie = GC.AllocateArray<byte>(Blake2s.MacSize, pinned: true);
+    private Instant _cookieBirth;
+    private bool _hasCookie;
+    private bool _awaitsReply;
+
+    public CookieMaker(PublicKey peer) => _peer = peer;
+
+    /// <summary>Writes both MACs into the last 32 bytes of an initiation or response; mac2 is zero where no fresh cookie is known.</summary>
+    public void AddMacs(Span<byte> message, Instant now)
+    {
+        Span<byte> key = stackalloc byte[Blake2s.HashSize];
+        CookieKeys.DeriveMac1Key(_peer, key);
+        Span<byte> mac1 = Macs.Mac1(message);
+        Blake2s.Mac(key, Macs.BeforeMac1(message), mac1);
+        mac1.CopyTo(_lastMac1);
+        _awaitsReply = true;
+
+        if (_hasCookie && !_cookieBirth.IsOlderThan(CookieLifetime, now))
+        {
+            Blake2s.Mac(_cookie, Macs.BeforeMac2(message), Macs.Mac2(message));
+        }
+        else
+        {
+            Macs.Mac2(message).Clear();
+        }
+    }
+
+    /// <summary>Takes a cookie reply to the last message that was sent; one reply per message.</summary>
+    /// <returns>False if none is awaited, or it answers something else.</returns>
+    public bool TryConsume(CookieReply reply, Instant now)
+    {
+        if (!_awaitsReply)
+        {
+            return false;
+        }
+
+        Span<byte> key = stackalloc byte[Blake2s.HashSize];
+        CookieKeys.DeriveCookieKey(_peer, key);
+        Span<byte> cookie = stackalloc byte[Blake2s.MacSize];
+        if (!XChaCha20Poly1305.TryOpen(key, reply.Nonce, reply.SealedCookie, _lastMac1, cookie))
+        {
+            return false;
+        }
+
+        cookie.CopyTo(_cookie);
+        CryptographicOperations.ZeroMemory(cookie);
+        _cookieBirth = now;
+        _hasCookie = true;
+        _awaitsReply = false;
+        return true;
+    }
+
+    public void Dispose()
+    {
+        CryptographicOperations.ZeroMemory(_cookie);
+        _hasCookie = false;
+    }
+}

@@ -114,6 +114,7 @@ public sealed partial class Device
     {
         peer.CountSent(bytes);
         peer.Timers.NoteHandshakeTraversal(sent: true, moment.Now);
+        Plan(peer);
     }
 
     /// <returns>What came of the message already (silence or a cookie reply), or null: read on.</returns>

@@ -7,7 +7,9 @@ namespace WgSharp.Protocol;
 // from birth; retiring gives it back, and whoever gives back the last one wipes the keys.
 
 /// <summary>One session's two transport keys, their counters and their age. Used by any thread, under a lease.</summary>
+#pragma warning disable CA1001 // Disposable only in common: whoever gives the last lease back wipes the keys.
 public sealed class Keypair
+#pragma warning restore CA1001
 {
     /// <summary>165 s: old enough that the next pause of the peer (KEEPALIVE_TIMEOUT) and a handshake (REKEY_TIMEOUT) would not fit before the end.</summary>
     private static readonly TimeSpan LastMinute = Limits.RejectAfterTime - Limits.KeepaliveTimeout - Limits.RekeyTimeout;

@@ -10,6 +10,9 @@ namespace WgSharp.Protocol;
 /// <summary>The first word of every message, little-endian; its upper 24 bits are zero (whitepaper, section 5.4).</summary>
 public enum MessageType : uint
 {
+    /// <summary>None of the four.</summary>
+    Invalid = 0,
+
     HandshakeInitiation = 1,
     HandshakeResponse = 2,
     CookieReply = 3,
@@ -34,12 +37,12 @@ public static class WireMessage
 {
     internal const int TypeSize = 4;
 
-    /// <summary>The message's type if type word and length fit together, else 0. Transport data may have any length from a keepalive's up.</summary>
+    /// <summary>The message's type if type word and length fit together, else Invalid. Transport data may have any length from a keepalive's up.</summary>
     public static MessageType Classify(ReadOnlySpan<byte> datagram)
     {
         if (datagram.Length < TypeSize)
         {
-            return 0;
+            return MessageType.Invalid;
         }
 
         MessageType type = (MessageType)BinaryPrimitives.ReadUInt32LittleEndian(datagram);
@@ -51,7 +54,7 @@ public static class WireMessage
             MessageType.TransportData => datagram.Length >= MessageSize.Keepalive,
             _ => false,
         };
-        return fits ? type : 0;
+        return fits ? type : MessageType.Invalid;
     }
 }
 

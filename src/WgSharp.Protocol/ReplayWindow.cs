@@ -17,6 +17,9 @@ public sealed class ReplayWindow
     /// <summary>Taken by the caller around the <see cref="TryAccept"/> calls of a run.</summary>
     public Lock Lock { get; } = new();
 
+    /// <summary>Any thread, without the lock: REJECT_AFTER_MESSAGES was reached, nothing more may be accepted.</summary>
+    internal bool IsExhausted => Volatile.Read(ref _newest) >= Limits.RejectAfterMessages;
+
     /// <returns>False for a counter seen before, too old, or at or beyond REJECT_AFTER_MESSAGES.</returns>
     public bool TryAccept(ulong counter)
     {

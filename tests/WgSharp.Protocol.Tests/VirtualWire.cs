@@ -1,0 +1,121 @@
+namespace WgSharp.Protocol.Tests;
+
+/// <summary>A datagram on its way, or what was seen of one.</summary>
+internal sealed record Datagram(Instant SentAt, InetEndpoint From, InetEndpoint To, byte[] Bytes)
+{
+    public MessageType Type => WireMessage.Classify(Bytes);
+
+    public bool IsKeepalive => Type == MessageType.TransportData && Bytes.Length == MessageSize.Keepalive;
+}
+
+/// <summary>
+/// A network on virtual time: a queue that a test can look into, lose from, delay, duplicate, reorder and corrupt. Nothing happens but in
+/// <see cref="Advance"/>, which goes from event to event: the next arrival, the next timer.
+/// </summary>
+internal sealed class VirtualWire(int seed = 1)
+{
+    public static readonly TimeSpan Latency = TimeSpan.FromMilliseconds(20);
+
+    private readonly PriorityQueue<(Datagram Datagram, byte[] Bytes), (Instant, long)> _underWay = new();
+    private readonly List<VirtualNode> _nodes = [];
+    private long _sequence;
+
+    public Random Random { get; } = new(seed);
+
+    /// <summary>An hour after the machine was started.</summary>
+    public Instant Now { get; private set; } = new Instant(0) + TimeSpan.FromHours(1);
+
+    /// <summary>How far the wall clock is ahead of the monotonic one; a test may set it.</summary>
+    public TimeSpan WallOffset { get; set; } = TimeSpan.FromDays(365 * 55);
+
+    public Moment Moment => new(Now, new UnixTime((Now + WallOffset).Nanoseconds));
+
+    /// <summary>Everything that was ever sent, lost or not. A test that runs for long turns it off.</summary>
+    public List<Datagram> Seen { get; } = [];
+
+    public bool KeepsSeen { get; set; } = true;
+
+    public int SentCount { get; private set; }
+
+    /// <summary>What becomes of a datagram: after which delays copies of it arrive. None: it is lost. The bytes may be changed.</summary>
+    public Func<Datagram, byte[], TimeSpan[]> Fate { get; set; } = (_, _) => [Latency];
+
+    public void Add(VirtualNode node) => _nodes.Add(node);
+
+    public void Cut() => Fate = (_, _) => [];
+
+    public void Mend() => Fate = (_, _) => [Latency];
+
+    public void Lose(double share) => Fate = (_, _) => Random.NextDouble() < share ? [] : [Latency];
+
+    public void Send(InetEndpoint from, InetEndpoint to, ReadOnlySpan<byte> bytes)
+    {
+        var datagram = new Datagram(Now, from, to, bytes.ToArray());
+        SentCount++;
+        if (KeepsSeen)
+        {
+            Seen.Add(datagram);
+        }
+
+        byte[] arriving = bytes.ToArray();
+        foreach (TimeSpan delay in Fate(datagram, arriving))
+        {
+            _underWay.Enqueue((datagram, arriving), (Now + delay, _sequence++));
+        }
+    }
+
+    public void Advance(TimeSpan span)
+    {
+        Instant end = Now + span;
+        int events = 0;
+        Instant last = Now;
+        while (true)
+        {
+            foreach (VirtualNode node in _nodes)
+            {
+                node.Run();
+            }
+
+            Instant next = _underWay.TryPeek(out _, out (Instant At, long) first) ? first.At : Instant.Never;
+            foreach (VirtualNode node in _nodes)
+            {
+                Instant deadline = node.Device.NextDeadline;
+                next = deadline < next ? deadline : next;
+            }
+
+            if (next > end)
+            {
+                break;
+            }
+
+            Now = next > Now ? next : Now;
+            events = Now > last ? 0 : events + 1;
+            last = Now;
+            Assert.True(events < 100_000, "The same moment goes on for ever: a deadline is due and nobody takes it.");
+            while (_underWay.TryPeek(out (Datagram Datagram, byte[] Bytes) arriving, out (Instant At, long) at) && at.At <= Now)
+            {
+                _underWay.Dequeue();
+                Deliver(arriving.Datagram, arriving.Bytes);
+            }
+        }
+
+        Now = end;
+    }
+
+    public void AdvanceSeconds(double seconds) => Advance(TimeSpan.FromSeconds(seconds));
+
+    public int Count(MessageType type, VirtualNode from) => Seen.Count(d => d.Type == type && d.From == from.Address);
+
+    public int Keepalives(VirtualNode from) => Seen.Count(d => d.IsKeepalive && d.From == from.Address);
+
+    private void Deliver(Datagram datagram, byte[] bytes)
+    {
+        foreach (VirtualNode node in _nodes)
+        {
+            if (node.Address == datagram.To)
+            {
+                node.Receive(bytes, datagram.From);
+            }
+        }
+    }
+}

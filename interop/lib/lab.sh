@@ -1,0 +1,233 @@
+#!/bin/bash
+# The laboratory: hosts (network namespaces, or a virtual machine with the kernel module), links between them, and the
+# WireGuard implementation that each host runs. Sourced by lib/scenario.
+#
+# Everything lives in the namespaces of the scenario's own first process: its process, mount and network namespaces.
+# When that process ends, for whatever reason, the kernel takes away every process, interface, mount and socket of it;
+# nothing on the machine has to be found and cleaned up, and any number of scenarios run side by side.
+#
+#   host a wgsharp               a namespace whose wg-quick uses the implementation under test
+#   host b kernel                the kernel module: here, or in a virtual machine where this kernel has none
+#   link a:eth0 10.0.0.1/24 b:eth0 10.0.0.2/24,fd00::2/64
+#   on a ip route ...            runs a command on a host; feed a ... hands it standard input as well
+#   up a wg0 <<<"$configuration" wg-quick up, as users do; down a wg0
+#   create a wg0 [born]          only the interface (born in another host and moved from there)
+
+declare -A implementation=() holder=() machine=() key=() pub=()
+hosts=()
+
+# ---- hosts and links -------------------------------------------------------------------------------------------
+
+host() { # name [implementation]
+	local name=$1 what=${2:-wgsharp}
+	hosts+=("$name")
+	implementation[$name]=$what
+	mkdir -m 700 "$lab/$name"
+	if [[ $what == kernel && $KERNEL == vm ]]; then
+		machine[$name]=off
+		return
+	fi
+	ip netns add "$name"
+	# The process that keeps the host's mount namespace: each host has its own UAPI sockets, so that two hosts can
+	# have an interface of the same name. It answers on a pipe when it stands.
+	local ready
+	exec {ready}< <(exec ip netns exec "$name" bash -c '
+		mount -t tmpfs tmpfs /run/wireguard && echo $$ && exec sleep infinity >/dev/null')
+	read -r -u "$ready" "holder[$name]"
+	exec {ready}<&-
+	on "$name" sysctl -q net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 \
+		net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+	on "$name" ip link set lo up
+}
+
+on() { # host command...
+	local name=$1
+	shift
+	if [[ -v machine[$name] ]]; then
+		machine_run "$name" "$(printf '%q ' "$@")"
+	else
+		nsenter --target "${holder[$name]}" --mount --net -- "$@"
+	fi
+}
+
+feed() { # host command... : with standard input
+	local name=$1 input
+	shift
+	if [[ -v machine[$name] ]]; then
+		input=$(base64 -w 0)
+		machine_run "$name" "base64 -d <<<$input | $(printf '%q ' "$@")"
+	else
+		nsenter --target "${holder[$name]}" --mount --net -- "$@"
+	fi
+}
+
+address() { # host interface address,address...
+	local one
+	for one in ${3//,/ }; do
+		if [[ $one == *:* ]]; then
+			on "$1" ip address add "$one" dev "$2" nodad
+		else
+			on "$1" ip address add "$one" dev "$2"
+		fi
+	done
+}
+
+link() { # host:interface addresses host:interface addresses
+	local left=${1%:*} left_if=${1#*:} right=${3%:*} right_if=${3#*:} across
+	if [[ -v machine[$left] ]]; then
+		link "$3" "$4" "$1" "$2"
+		return
+	fi
+	if [[ -v machine[$right] ]]; then
+		on "$left" ip tuntap add "$left_if" mode tap vnet_hdr
+		on "$left" ip link set "$left_if" up
+		machine_start "$right" "$left" "$left_if" "$right_if"
+	else
+		ip link add "l$BASHPID" netns "$left" type veth peer name "r$BASHPID" netns "$right"
+		on "$left" ip link set "l$BASHPID" name "$left_if"
+		on "$right" ip link set "r$BASHPID" name "$right_if"
+	fi
+	address "$left" "$left_if" "$2"
+	address "$right" "$right_if" "$4"
+	on "$left" ip link set "$left_if" up
+	on "$right" ip link set "$right_if" up
+	# IPv6 takes a moment after link up, and a lost neighbour solicitation costs a second.
+	if [[ $2 == *:* && $4 == *:* ]]; then
+		across=${4##*,}
+		quietly_await 10 "$left reaches $across" on "$left" ping -n -q -c 1 -W 0.1 "${across%/*}"
+	fi
+}
+
+# ---- the kernel in a virtual machine ---------------------------------------------------------------------------
+
+machine_start() { # host, host and interface of the tap at the other end of its cable, name of its interface
+	local name=$1 at=$2 tap=$3 card=$4 answer fifo=$lab/$1/channel in out
+	mkfifo "$fifo.in" "$fifo.out"
+	machine[$name]=off
+	# Never KVM: nested in another hypervisor it may be offered and then hang. With RDRAND, because the module drops
+	# handshakes until the random number generator is seeded. One machine has one card.
+	on "$at" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 320 -nodefaults -no-user-config -display none -no-reboot \
+		-kernel "$KERNEL_KIT/vmlinuz" -initrd "$KERNEL_KIT/initramfs" \
+		-append "console=ttyS0 panic=-1 random.trust_cpu=on quiet mitigations=off" -serial "file:$lab/$name/console" \
+		-netdev "tap,id=n0,ifname=$tap,script=no,downscript=no" -device virtio-net-pci,netdev=n0,mac="52:54:00:12:34:$((10 + RANDOM % 89))" \
+		-device virtio-serial-pci -chardev "pipe,id=c0,path=$fifo" -device virtserialport,chardev=c0 \
+		>"$lab/$name/qemu" 2>&1 </dev/null &
+	holder[$name]=$!
+	exec {in}<>"$fifo.in" {out}<>"$fifo.out"
+	machine[$name]="$in $out"
+	read -r -t 40 -u "$out" answer || fail "the kernel's machine does not start: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
+	[[ $answer == ready* ]] || fail "the kernel's machine says $answer"
+	machine_run "$name" "mkdir -p -m 700 $lab/$name && ip link set eth0 name tmp0 && ip link set tmp0 name $card"
+}
+
+machine_run() { # host script : prints what the script prints, returns its status
+	local in out status answer lock
+	read -r in out <<<"${machine[$1]}"
+	exec {lock}>"$lab/$1/lock"
+	flock "$lock"
+	printf '%s' "$2" | base64 -w 0 >&"$in"
+	echo >&"$in"
+	read -r -t 120 -u "$out" status answer || fail "the kernel's machine does not answer: $2"
+	exec {lock}>&-
+	base64 -d <<<"$answer"
+	return "$status"
+}
+
+# ---- WireGuard on a host ---------------------------------------------------------------------------------------
+
+new_key() { # name : key[name] and pub[name]
+	key[$1]=$(wg genkey)
+	pub[$1]=$(wg pubkey <<<"${key[$1]}")
+}
+
+# A file with a secret on a host, for `wg set ... private-key FILE`. Prints its path.
+secret() { # host value
+	local path
+	path=$lab/$1/secret.$(printf '%s' "$2" | md5sum | head -c 12)
+	feed "$1" tee "$path" <<<"$2" >/dev/null
+	echo "$path"
+}
+
+executable() { # host : what wg-quick starts there in place of the kernel module
+	case ${implementation[$1]} in
+	wgsharp) echo "$WGSHARP" ;;
+	wireguard-go) type -P wireguard-go ;;
+	kernel) echo /nonexistent/the-kernel-has-wireguard ;;
+	esac
+}
+
+up() { # host interface <configuration : wg-quick up
+	feed "$1" tee "$lab/$1/$2.conf" >/dev/null
+	quick "$1" up "$2"
+}
+
+down() { quick "$1" down "$2"; }
+
+quick() { # host up|down|save|strip interface
+	local program=wg-quick
+	[[ ${implementation[$1]} == kernel ]] || program=$QUICK
+	on "$1" env WG_QUICK_USERSPACE_IMPLEMENTATION="$(executable "$1")" LOG_LEVEL="${LOG_LEVEL:-}" \
+		"$program" "$2" "$lab/$1/$3.conf" >"$lab/$1/wg-quick.$3" 2>&1 || {
+		local status=$?
+		note "wg-quick $2 $3 on $1: $(cat "$lab/$1/wg-quick.$3")"
+		return "$status"
+	}
+}
+
+create() { # host interface [host whose namespace keeps the sockets]
+	local born=${3:-$1}
+	if [[ ${implementation[$1]} == kernel ]]; then
+		on "$born" ip link add "$2" type wireguard
+	else
+		# The UAPI socket belongs to the host, the UDP sockets to the namespace in which the daemon was started.
+		nsenter --target "${holder[$1]}" --mount -- nsenter --target "${holder[$born]}" --net -- \
+			"$(executable "$1")" "$2" >"$lab/$1/start.$2" 2>&1 || fail "$(cat "$lab/$1/start.$2")"
+	fi
+	if [[ $born != "$1" ]]; then
+		on "$born" ip link set "$2" netns "$1"
+	fi
+}
+
+# ---- what a host shows -----------------------------------------------------------------------------------------
+
+endpoint() { # host interface public-key
+	on "$1" wg show "$2" endpoints | awk -v k="$3" '$1 == k { print $2 }'
+}
+
+transfer() { # host interface public-key : "rx tx"
+	on "$1" wg show "$2" transfer | awk -v k="$3" '$1 == k { print $2, $3 }'
+}
+
+latest_handshake() { # host interface public-key : seconds since 1970
+	on "$1" wg show "$2" latest-handshakes | awk -v k="$3" '$1 == k { print $2 }'
+}
+
+daemon_pid() { # host interface : of the daemon that serves it (userspace only)
+	local process
+	for process in /proc/[0-9]*; do
+		[[ $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) =~ (^|/)(wgsharp|wireguard-go)\ .*$2 ]] || continue
+		[[ $(readlink "$process/ns/mnt") == "$(readlink "/proc/${holder[$1]}/ns/mnt")" ]] && echo "${process#/proc/}" && return
+	done
+	return 1
+}
+
+# True when nothing of the interface is left: no link, no socket, no daemon.
+gone() { # host interface
+	! on "$1" test -e "/sys/class/net/$2" && ! on "$1" test -e "/var/run/wireguard/$2.sock" && ! daemon_pid "$1" "$2" >/dev/null
+}
+
+dump() { # everything that helps after a failure
+	local name
+	for name in "${hosts[@]}"; do
+		echo "--- $name (${implementation[$name]})"
+		[[ -e /proc/${holder[$name]:-none} && ${machine[$name]:-} != off ]] || { echo "(not running)"; continue; }
+		on "$name" wg show || true
+		on "$name" ip -brief address || true
+		on "$name" ip route || true
+		on "$name" ss -unap || true
+		if [[ -v machine[$name] ]]; then
+			tail -n 5 "$lab/$name/console" || true
+		fi
+	done
+	ps -eo pid,ppid,stat,rss,args || true
+}

@@ -1,0 +1,71 @@
+#!/bin/bash
+# Traffic through the tunnels, and captures of it. Sourced.
+
+# Pings and demands that all come back.
+pings() { # from address [count [more options of ping]]
+	local from=$1 to=$2 count=${3:-1} answer
+	shift 2
+	[[ $# -eq 0 ]] || shift
+	answer=$(on "$from" ping -n -q -i 0.2 -W 1 -c "$count" "$@" "$to") || fail "ping from $from to $to: $answer"
+	[[ $answer == *" 0% packet loss"* ]] || fail "ping from $from to $to: $answer"
+}
+
+floods() { # from address [count]
+	pings "$1" "$2" "${3:-10}" -f
+	note "flood ping $1 -> $2: ${3:-10} of ${3:-10} came back"
+}
+
+no_answer() { # from address [count]
+	local answer
+	answer=$(on "$1" ping -n -q -i 0.2 -W 1 -c "${3:-1}" "$2") || true
+	[[ $answer == *" 0 received"* ]] || fail "ping from $1 to $2 has to stay without an answer: $answer"
+}
+
+# Runs iperf3 and leaves the receiver's rate in $mbits, and its loss in per cent in $lost (UDP).
+iperf() { # from to address [options of iperf3 -c]
+	local from=$1 to=$2 at=$3 port=$((5201 + RANDOM % 20000)) answer
+	shift 3
+	on "$to" iperf3 -s -1 -D -B "$at" -p "$port"
+	quietly_await 10 "iperf3 listens on $to" listens "$to" tcp "$port"
+	answer=$(on "$from" iperf3 -f m -c "$at" -p "$port" --connect-timeout 5000 "$@" 2>&1) || fail "iperf3 $from -> $to $*: $answer"
+	# The receiver's line; with several streams the sum of them.
+	mbits=$(awk '/receiver/ { for (i = 1; i < NF; i++) if ($(i + 1) == "Mbits/sec") rate = $i } END { printf "%d", rate }' <<<"$answer")
+	lost=$(awk '/receiver/ { if (match($0, /\([0-9.e+-]+%\)/)) lost = substr($0, RSTART + 1, RLENGTH - 3) } END { printf "%d", lost }' <<<"$answer")
+}
+
+listens() { # host tcp|udp port
+	[[ -n $(on "$1" ss -H -n -l "--$2" "sport = :$3") ]]
+}
+
+# TCP and UDP in both directions have to arrive. The seconds are few: this is about arriving, not about speed.
+carries() { # left address right address [seconds]
+	local seconds=${5:-1}
+	iperf "$1" "$3" "$4" -t "$seconds"
+	check "TCP $1 -> $3 ($4), Mbit/s" "$mbits" -gt 0
+	iperf "$3" "$1" "$2" -t "$seconds"
+	check "TCP $3 -> $1 ($2), Mbit/s" "$mbits" -gt 0
+	iperf "$1" "$3" "$4" -t "$seconds" -u -b 20M
+	check "UDP $1 -> $3 ($4), Mbit/s received of 20" "$mbits" -ge 10
+	iperf "$3" "$1" "$2" -t "$seconds" -u -b 20M
+	check "UDP $3 -> $1 ($2), Mbit/s received of 20" "$mbits" -ge 10
+}
+
+# capture NAME HOST INTERFACE FILTER... : tcpdump until captured NAME, which prints the file's name.
+declare -A capture_pid=()
+capture() {
+	local name=$1 at=$2 interface=$3
+	shift 3
+	on "$at" tcpdump -n -U --immediate-mode -s 0 -i "$interface" -w "$lab/$name.pcap" "$@" 2>"$lab/$name.tcpdump" &
+	capture_pid[$name]=$!
+	quietly_await 10 "tcpdump listens on $at" grep -q 'listening on' "$lab/$name.tcpdump"
+}
+
+captured() {
+	kill -INT "${capture_pid[$1]}"
+	wait "${capture_pid[$1]}" || true
+	echo "$lab/$1.pcap"
+}
+
+packets() { # name [tcpdump filter] : how many packets of a running or ended capture match
+	tcpdump -n -r "$lab/$1.pcap" "${@:2}" 2>/dev/null | wc -l
+}

@@ -48,10 +48,33 @@ public enum Readiness
     TunGone = 8,
 }
 
+/// <summary>What a TUN device takes in a <see cref="TunFrame.Header"/> that is written to it.</summary>
+[Flags]
+public enum TunOffload
+{
+    /// <summary>Plain packets only: every header must be all zeros.</summary>
+    None = 0,
+
+    /// <summary>NeedsCsum: the kernel completes the checksum.</summary>
+    Checksum = 1,
+
+    /// <summary>GsoTcp4 super-packets.</summary>
+    Tcp4 = 2,
+
+    /// <summary>GsoTcp6 super-packets.</summary>
+    Tcp6 = 4,
+
+    /// <summary>GsoUdpL4 super-packets, of both families.</summary>
+    Udp = 8,
+}
+
 /// <summary>The interface to the operating system's network stack. Batch in, batch out.</summary>
 public interface ITunDevice : IDisposable
 {
     string Name { get; }
+
+    /// <summary>What may be written; constant.</summary>
+    TunOffload Offload => TunOffload.None;
 
     /// <summary>
     /// Reads until nothing is left, <see cref="PacketBatch.Frames"/> is full, or less than 64 KiB + header remains of

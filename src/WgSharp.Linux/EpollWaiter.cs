@@ -1,0 +1,225 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using WgSharp.Engine;
+using WgSharp.Protocol;
+
+namespace WgSharp.Linux;
+
+/// <summary>
+/// One thread's way to sleep: an epoll instance over the TUN, the UDP sockets, an eventfd for <see cref="Wake"/> and a timerfd on
+/// CLOCK_BOOTTIME for the deadline. Level-triggered: what was not read to the end is reported again. Only a TUN that is gone stays
+/// ready for ever, and that is reported as such.
+/// </summary>
+public sealed unsafe class EpollWaiter : IWaiter
+{
+    internal const ulong UdpKey = 4;
+    private const ulong WakeKey = 1;
+    private const ulong TimerKey = 2;
+    private const ulong TunKey = 3;
+    private const int MaxEvents = 8;
+
+    /// <summary>struct epoll_event is packed on x86-64 only (sys/epoll.h); the data word ends it everywhere.</summary>
+    private static readonly int _eventSize = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 12 : 16;
+
+    private readonly FileDescriptor _epoll;
+    private readonly FileDescriptor _wake;
+    private readonly FileDescriptor? _timer;
+    private readonly int _timerClock;
+    private readonly UdpSocket? _udp;
+    private Instant _armed = Instant.Never;
+
+    /// <summary>1 from a wake until its wait returned: further wakes need no system call.</summary>
+    private int _wakePending;
+
+    /// <param name="tun">The TUN to watch, or null.</param>
+    /// <param name="udp">The sockets to watch, whichever are open at a time, or null.</param>
+    public EpollWaiter(TunDevice? tun, UdpSocket? udp, KernelFeatures features)
+    {
+        _epoll = FileDescriptor.Required(Libc.epoll_create1(Libc.O_CLOEXEC), "epoll_create1");
+        _wake = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
+        _timer = CreateTimer(features, out _timerClock);
+        Add(_epoll, _wake, WakeKey);
+        Add(_epoll, _timer, TimerKey);
+        Add(_epoll, tun?.Descriptor, TunKey);
+        _udp = udp;
+        udp?.Watch(_epoll);
+    }
+
+    /// <inheritdoc/>
+    [SkipLocalsInit]
+    public Readiness Wait(Instant deadline)
+    {
+        byte* events = stackalloc byte[MaxEvents * 16];
+        while (true)
+        {
+            int count = Libc.epoll_wait(_epoll, events, MaxEvents, Arm(deadline));
+            if (count < 0 && Marshal.GetLastPInvokeError() != Errno.EINTR)
+            {
+                throw Errno.Exception("epoll_wait", Marshal.GetLastPInvokeError());
+            }
+
+            Readiness ready = Collect(events, count);
+            if (ready != Readiness.None)
+            {
+                return ready;
+            }
+
+            if (deadline != Instant.Never && SystemClock.Now >= deadline)
+            {
+                return Readiness.None;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Wake()
+    {
+        if (Interlocked.Exchange(ref _wakePending, 1) != 0)
+        {
+            return;
+        }
+
+        ulong one = 1;
+        try
+        {
+            Libc.write(_wake, &one, sizeof(ulong));
+        }
+        catch (ObjectDisposedException)
+        {
+            // The thread that slept here has ended: nobody is left to be woken.
+        }
+    }
+
+    public void Dispose()
+    {
+        _udp?.Unwatch(_epoll);
+        _epoll.Dispose();
+        _wake.Dispose();
+        _timer?.Dispose();
+    }
+
+    internal static void Add(FileDescriptor epoll, FileDescriptor? descriptor, ulong key)
+    {
+        if (descriptor is null)
+        {
+            return;
+        }
+
+        byte* entry = stackalloc byte[16];
+        *(uint*)entry = Libc.EPOLLIN;
+        *(ulong*)(entry + _eventSize - sizeof(ulong)) = key;
+        if (Libc.epoll_ctl(epoll, Libc.EPOLL_CTL_ADD, descriptor, entry) < 0)
+        {
+            throw Errno.Exception("epoll_ctl", Marshal.GetLastPInvokeError());
+        }
+    }
+
+    internal static void Remove(FileDescriptor epoll, FileDescriptor? descriptor)
+    {
+        if (descriptor is not null)
+        {
+            byte* entry = stackalloc byte[16];
+            Libc.epoll_ctl(epoll, Libc.EPOLL_CTL_DEL, descriptor, entry);
+        }
+    }
+
+    /// <summary>
+    /// Sets the timer only if it would go off too late: one that goes off too early costs one turn of the loop, and usually the
+    /// next deadline has been set by then.
+    /// </summary>
+    /// <returns>The timeout for epoll_wait: -1, or milliseconds where there is no timerfd.</returns>
+    private int Arm(Instant deadline)
+    {
+        if (_timer is null)
+        {
+            return MillisecondsUntil(deadline);
+        }
+
+        if (deadline >= _armed)
+        {
+            return -1;
+        }
+
+        // 0 would disarm it. On a clock that is not the program's, the deadline becomes a distance.
+        bool absolute = _timerClock == SystemClock.ClockId;
+        long value = absolute ? deadline.Nanoseconds : deadline.Nanoseconds - SystemClock.Now.Nanoseconds;
+        itimerspec setting = default;
+        setting.it_value = timespec.Of(Math.Max(value, 1));
+        if (Libc.timerfd_settime(_timer, absolute ? Libc.TFD_TIMER_ABSTIME : 0, &setting, null) < 0)
+        {
+            throw Errno.Exception("timerfd_settime", Marshal.GetLastPInvokeError());
+        }
+
+        _armed = deadline;
+        return -1;
+    }
+
+    private static int MillisecondsUntil(Instant deadline)
+    {
+        if (deadline == Instant.Never)
+        {
+            return -1;
+        }
+
+        long left = deadline.Nanoseconds - SystemClock.Now.Nanoseconds;
+        return left <= 0 ? 0 : (int)Math.Min(((left - 1) / 1_000_000) + 1, int.MaxValue);
+    }
+
+    private Readiness Collect(byte* events, int count)
+    {
+        Readiness ready = Readiness.None;
+        for (int i = 0; i < count; i++)
+        {
+            byte* entry = events + (i * _eventSize);
+            uint what = *(uint*)entry;
+            switch (*(ulong*)(entry + _eventSize - sizeof(ulong)))
+            {
+                case WakeKey:
+                    // In this order: a wake that comes in between finds it pending, and what it is about was done before this returns.
+                    Drain(_wake);
+                    Interlocked.Exchange(ref _wakePending, 0);
+                    ready |= Readiness.Woken;
+                    break;
+                case TimerKey:
+                    Drain(_timer!);
+                    _armed = Instant.Never;
+                    break;
+                case TunKey:
+                    ready |= (what & Libc.EPOLLIN) != 0 ? Readiness.Tun : Readiness.None;
+                    ready |= (what & (Libc.EPOLLERR | Libc.EPOLLHUP)) != 0 ? Readiness.TunGone : Readiness.None;
+                    break;
+                case UdpKey:
+                    ready |= Readiness.Udp;
+                    break;
+            }
+        }
+
+        return ready;
+    }
+
+    /// <summary>eventfd and timerfd both hold one counter, which a read takes.</summary>
+    private static void Drain(FileDescriptor counter)
+    {
+        ulong value;
+        Libc.read(counter, &value, sizeof(ulong));
+    }
+
+    private static FileDescriptor? CreateTimer(KernelFeatures features, out int clock)
+    {
+        const int flags = Libc.O_CLOEXEC | Libc.O_NONBLOCK;
+        clock = SystemClock.ClockId;
+        if (!features.Wants(KernelFeature.TimerFd))
+        {
+            return null;
+        }
+
+        FileDescriptor? timer = features.Wants(KernelFeature.BootTimer) ? FileDescriptor.From(Libc.timerfd_create(clock, flags)) : null;
+        if (timer is null)
+        {
+            clock = Libc.CLOCK_MONOTONIC;
+            timer = FileDescriptor.From(Libc.timerfd_create(clock, flags));
+        }
+
+        return timer;
+    }
+}

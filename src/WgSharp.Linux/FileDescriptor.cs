@@ -1,0 +1,52 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace WgSharp.Linux;
+
+/// <summary>
+/// A file descriptor with an owner. Every call in <see cref="Libc"/> holds a reference while it is in the kernel, so the number
+/// is never given back, and never means another file, under a thread that still uses it.
+/// </summary>
+internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
+{
+    public FileDescriptor()
+        : base(ownsHandle: true)
+    {
+    }
+
+    private FileDescriptor(int fd)
+        : base(ownsHandle: true) => SetHandle(fd);
+
+    /// <summary>Takes over what open(2), socket(2) and their like returned.</summary>
+    /// <returns>Null where it was -1; the errno is then that of the last call.</returns>
+    internal static FileDescriptor? From(int fd) => fd < 0 ? null : new FileDescriptor(fd);
+
+    /// <summary>As <see cref="From"/>, for calls that only fail on a broken machine.</summary>
+    /// <exception cref="IOException">It was -1.</exception>
+    internal static FileDescriptor Required(int fd, string call) =>
+        From(fd) ?? throw Errno.Exception(call, Marshal.GetLastPInvokeError());
+
+    /// <summary>Sleeps until the descriptor takes data again, or is shut down.</summary>
+    internal unsafe void WaitWritable()
+    {
+        bool referenced = false;
+        try
+        {
+            DangerousAddRef(ref referenced);
+            var descriptor = new pollfd { fd = (int)handle, events = Libc.POLLOUT };
+            while (Libc.poll(&descriptor, 1, -1) < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR)
+            {
+                // A signal: sleep on.
+            }
+        }
+        finally
+        {
+            if (referenced)
+            {
+                DangerousRelease();
+            }
+        }
+    }
+
+    protected override bool ReleaseHandle() => Libc.close((int)handle) == 0;
+}

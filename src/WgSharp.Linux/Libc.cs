@@ -1,0 +1,189 @@
+using System.Runtime.InteropServices;
+
+namespace WgSharp.Linux;
+
+/// <summary>
+/// Every call into libc, under its C name and with its C shape; errors are read with <see cref="Marshal.GetLastPInvokeError"/>.
+/// The classes around it show spans, batches and handles: nothing of this leaves the project.
+/// </summary>
+internal static unsafe partial class Libc
+{
+    private const string Library = "libc";
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int open(string pathname, int flags, uint mode);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int close(int fd);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint read(FileDescriptor fd, void* buffer, nuint count);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint write(FileDescriptor fd, void* buffer, nuint count);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint writev(FileDescriptor fd, iovec* vector, int count);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int ioctl(FileDescriptor fd, nuint request, void* argument);
+
+    /// <summary>Those requests whose third argument is a number and not an address.</summary>
+    [LibraryImport(Library, SetLastError = true, EntryPoint = "ioctl")]
+    internal static partial int ioctl_value(FileDescriptor fd, nuint request, nuint argument);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int fcntl(FileDescriptor fd, int command, nint argument);
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int mkdir(string pathname, uint mode);
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int mknod(string pathname, uint mode, ulong device);
+
+    [LibraryImport(Library)]
+    internal static partial uint geteuid();
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int socket(int domain, int type, int protocol);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int bind(FileDescriptor fd, void* address, uint length);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int getsockname(FileDescriptor fd, void* address, uint* length);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int shutdown(FileDescriptor fd, int how);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int setsockopt(FileDescriptor fd, int level, int name, void* value, uint length);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int getsockopt(FileDescriptor fd, int level, int name, void* value, uint* length);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint sendmsg(FileDescriptor fd, msghdr* message, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint recvmsg(FileDescriptor fd, msghdr* message, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int sendmmsg(FileDescriptor fd, mmsghdr* messages, uint count, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int recvmmsg(FileDescriptor fd, mmsghdr* messages, uint count, int flags, timespec* timeout);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int poll(pollfd* descriptors, nuint count, int timeout);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int epoll_create1(int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int epoll_ctl(FileDescriptor epoll, int operation, FileDescriptor fd, void* epollEvent);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int epoll_wait(FileDescriptor epoll, void* events, int count, int timeout);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int eventfd(uint initial, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int timerfd_create(int clock, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int timerfd_settime(FileDescriptor fd, int flags, itimerspec* value, itimerspec* old);
+
+    /// <summary>Answered by the vDSO in some 20 ns: not worth telling the garbage collector about. Returns 0 or -1; errno is not kept.</summary>
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    internal static partial int clock_gettime(int clock, timespec* time);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint getrandom(void* buffer, nuint length, uint flags);
+
+    // <fcntl.h>, <sys/stat.h>
+    internal const int O_RDONLY = 0;
+    internal const int O_RDWR = 2;
+    internal const int O_NONBLOCK = 0x800;
+    internal const int O_CLOEXEC = 0x80000;
+    internal const int F_SETFD = 2;
+    internal const int F_GETFL = 3;
+    internal const int F_SETFL = 4;
+    internal const int FD_CLOEXEC = 1;
+    internal const uint S_IFCHR = 0x2000;
+
+    // <sys/socket.h>
+    internal const int AF_UNIX = 1;
+    internal const int AF_INET = 2;
+    internal const int AF_INET6 = 10;
+    internal const int AF_NETLINK = 16;
+    internal const int SOCK_DGRAM = 2;
+    internal const int SOCK_RAW = 3;
+    internal const int SOCK_NONBLOCK = O_NONBLOCK;
+    internal const int SOCK_CLOEXEC = O_CLOEXEC;
+    internal const int SHUT_RDWR = 2;
+    internal const int MSG_TRUNC = 0x20;
+    internal const int MSG_DONTWAIT = 0x40;
+    internal const int MSG_NOSIGNAL = 0x4000;
+    internal const int SOL_SOCKET = 1;
+    internal const int SO_SNDBUF = 7;
+    internal const int SO_RCVBUF = 8;
+    internal const int SO_SNDBUFFORCE = 32;
+    internal const int SO_RCVBUFFORCE = 33;
+    internal const int SO_MARK = 36;
+
+    // <linux/in.h>, <linux/in6.h>, <linux/udp.h>
+    internal const int IPPROTO_IP = 0;
+    internal const int IPPROTO_UDP = 17;
+    internal const int IPPROTO_IPV6 = 41;
+    internal const int IP_TOS = 1;
+    internal const int IP_PKTINFO = 8;
+    internal const int IP_MTU_DISCOVER = 10;
+    internal const int IP_RECVTOS = 13;
+    internal const int IP_RECVFRAGSIZE = 25;
+    internal const int IP_PMTUDISC_DONT = 0;
+    internal const int IPV6_MTU_DISCOVER = 23;
+    internal const int IPV6_V6ONLY = 26;
+    internal const int IPV6_RECVPKTINFO = 49;
+    internal const int IPV6_PKTINFO = 50;
+    internal const int IPV6_RECVTCLASS = 66;
+    internal const int IPV6_TCLASS = 67;
+    internal const int IPV6_RECVFRAGSIZE = 77;
+    internal const int IPV6_PMTUDISC_DONT = 0;
+    internal const int UDP_SEGMENT = 103;
+    internal const int UDP_GRO = 104;
+
+    // <poll.h>, <sys/epoll.h>, <sys/eventfd.h>, <sys/timerfd.h>, <time.h>
+    internal const short POLLIN = 1;
+    internal const short POLLOUT = 4;
+    internal const short POLLERR = 8;
+    internal const short POLLHUP = 16;
+    internal const int EPOLL_CTL_ADD = 1;
+    internal const int EPOLL_CTL_DEL = 2;
+    internal const uint EPOLLIN = 1;
+    internal const uint EPOLLERR = 8;
+    internal const uint EPOLLHUP = 16;
+    internal const int TFD_TIMER_ABSTIME = 1;
+    internal const int CLOCK_REALTIME = 0;
+    internal const int CLOCK_MONOTONIC = 1;
+    internal const int CLOCK_BOOTTIME = 7;
+
+    // <linux/if_tun.h>, <linux/sockios.h>
+    internal const int IFF_TUN = 0x0001;
+    internal const int IFF_NO_PI = 0x1000;
+    internal const int IFF_VNET_HDR = 0x4000;
+    internal const nuint TUNSETIFF = 0x400454ca;
+    internal const nuint TUNGETFEATURES = 0x800454cf;
+    internal const nuint TUNSETOFFLOAD = 0x400454d0;
+    internal const nuint TUNGETIFF = 0x800454d2;
+    internal const nuint TUNSETVNETHDRSZ = 0x400454d8;
+    internal const nuint TUNGETDEVNETNS = 0x54e3;
+    internal const uint TUN_F_CSUM = 0x01;
+    internal const uint TUN_F_TSO4 = 0x02;
+    internal const uint TUN_F_TSO6 = 0x04;
+    internal const uint TUN_F_USO4 = 0x20;
+    internal const uint TUN_F_USO6 = 0x40;
+    internal const nuint SIOCSIFMTU = 0x8922;
+}

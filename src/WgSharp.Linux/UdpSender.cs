@@ -1,0 +1,233 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using WgSharp.Engine;
+using WgSharp.Protocol;
+
+namespace WgSharp.Linux;
+
+/// <summary>
+/// Sends runs: up to 64 entries go in one sendmmsg, one entry per run where the kernel segments (UDP_SEGMENT), one per message
+/// where it does not. The vector lives on the stack of the call, so any thread may send at any time.
+/// </summary>
+internal static unsafe class UdpSender
+{
+    private const int MaxEntries = 64;
+
+    /// <summary>UDP_MAX_SEGMENTS of the kernels before 6.9.</summary>
+    private const int MaxSegments = 64;
+
+    /// <summary>65,535 less an IPv4 and a UDP header.</summary>
+    private const int MaxDatagram = 65507;
+
+    [SkipLocalsInit]
+    internal static void Send(SocketPair? open, PacketBatch batch, int first, int count, KernelFeatures features)
+    {
+        byte* scratch = stackalloc byte[Entries.BytesFor(MaxEntries)];
+        var entries = new Entries(scratch, MaxEntries);
+        PacketRun[] runs = batch.Runs;
+        bool segment = features.Has(KernelFeature.Gso);
+        fixed (byte* buffer = batch.Buffer)
+        {
+            for (int i = first; i < first + count; i++)
+            {
+                ref PacketRun run = ref runs[i];
+                run.Outcome = SendOutcome.Sent;
+                Endpoint? endpoint = run.Endpoint;
+                if (endpoint is null || run.Length <= 0)
+                {
+                    run.Outcome = SendOutcome.Lost;
+                    continue;
+                }
+
+                bool ipv6 = endpoint.Remote.Address.IsIPv6;
+                int stride = run.Stride > 0 ? run.Stride : run.Length;
+                int most = segment && !run.Unsegmented ? Math.Max(1, Math.Min(MaxSegments, MaxDatagram / stride)) * stride : stride;
+                for (int sent = 0; sent < run.Length && MayGoOn(run.Outcome); sent += most)
+                {
+                    if (entries.Count == MaxEntries || (entries.Count > 0 && entries.IPv6 != ipv6))
+                    {
+                        Flush(open, ref entries, runs, features);
+                    }
+
+                    int length = Math.Min(most, run.Length - sent);
+                    entries.Add(buffer + run.Offset + sent, length, length > stride ? stride : 0, endpoint, run.TrafficClass, i, features);
+                }
+            }
+        }
+
+        Flush(open, ref entries, runs, features);
+    }
+
+    [SkipLocalsInit]
+    internal static SendOutcome SendOne(SocketPair? open, ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass, KernelFeatures features)
+    {
+        byte* scratch = stackalloc byte[Entries.BytesFor(1)];
+        var entries = new Entries(scratch, 1);
+        FileDescriptor? socket = open?.Of(endpoint.Remote.Address.IsIPv6);
+        if (socket is null)
+        {
+            return SendOutcome.Lost;
+        }
+
+        fixed (byte* start = datagram)
+        {
+            entries.Add(start, datagram.Length, 0, endpoint, trafficClass, 0, features);
+            return SendSome(socket, entries.Messages, 1, features.Has(KernelFeature.Mmsg), out int errno) > 0
+                ? SendOutcome.Sent
+                : Explain(errno, segmented: false, endpoint, features);
+        }
+    }
+
+    /// <summary>A lost message is one lost message; after a refusal the whole run comes again.</summary>
+    private static bool MayGoOn(SendOutcome outcome) => outcome is SendOutcome.Sent or SendOutcome.Lost;
+
+    private static void Flush(SocketPair? open, ref Entries entries, PacketRun[] runs, KernelFeatures features)
+    {
+        FileDescriptor? socket = open?.Of(entries.IPv6);
+        bool mmsg = features.Has(KernelFeature.Mmsg);
+        int done = 0;
+        while (done < entries.Count)
+        {
+            ref PacketRun run = ref runs[entries.RunOf(done)];
+            if (!MayGoOn(run.Outcome))
+            {
+                done++;
+                continue;
+            }
+
+            int errno = Errno.EAFNOSUPPORT;
+            int sent = socket is null ? 0 : SendSome(socket, entries.Messages + done, entries.Count - done, mmsg, out errno);
+            if (sent == 0)
+            {
+                run.Outcome = Explain(errno, entries.IsSegmented(done), run.Endpoint!, features);
+                sent = 1;
+            }
+
+            done += sent;
+        }
+
+        entries.Clear();
+    }
+
+    /// <returns>How many went; 0 with the errno of the first where not even that one did.</returns>
+    private static int SendSome(FileDescriptor socket, mmsghdr* messages, int count, bool mmsg, out int errno)
+    {
+        const int flags = Libc.MSG_DONTWAIT | Libc.MSG_NOSIGNAL;
+        bool refusedBefore = false;
+        try
+        {
+            while (true)
+            {
+                int sent = mmsg
+                    ? Libc.sendmmsg(socket, messages, (uint)count, flags)
+                    : Libc.sendmsg(socket, &messages->msg_hdr, flags) >= 0 ? 1 : -1;
+                if (sent > 0)
+                {
+                    errno = 0;
+                    return sent;
+                }
+
+                errno = Marshal.GetLastPInvokeError();
+                switch (errno)
+                {
+                    case Errno.EINTR:
+                        break;
+                    case Errno.EAGAIN:
+                        socket.WaitWritable();
+                        break;
+
+                    // Not about this message: an ICMP answer to an earlier one was waiting. Told once, then forgotten.
+                    case Errno.ECONNREFUSED when !refusedBefore:
+                        refusedBefore = true;
+                        break;
+                    default:
+                        return 0;
+                }
+            }
+        }
+        catch (ObjectDisposedException)
+        {
+            errno = Errno.EBADF;
+            return 0;
+        }
+    }
+
+    private static SendOutcome Explain(int errno, bool segmented, Endpoint endpoint, KernelFeatures features)
+    {
+        bool sourced = !endpoint.Source.IsNone && features.Has(KernelFeature.PktInfo);
+        switch (errno)
+        {
+            // Before Linux 6.14 a segment beyond the route's MTU is EINVAL too: with a source that is still ours, that is what it means.
+            case Errno.EINVAL when sourced && segmented:
+                return UdpSetup.IsLocal(endpoint.Source, endpoint.Remote.ScopeId, features) ? SendOutcome.SegmentationRefused : SendOutcome.SourceRefused;
+            case Errno.EINVAL or Errno.EADDRNOTAVAIL or Errno.ENETUNREACH or Errno.ENODEV when sourced:
+                return SendOutcome.SourceRefused;
+            case Errno.EIO or Errno.EINVAL or Errno.EMSGSIZE when segmented:
+                return SendOutcome.SegmentationRefused;
+            default:
+                return SendOutcome.Lost;
+        }
+    }
+
+    /// <summary>The vector of one sendmmsg: headers, pieces, names, control buffers and run numbers side by side in one piece of stack.</summary>
+    private ref struct Entries
+    {
+        private const int NameSpace = 32;
+        private readonly iovec* _pieces;
+        private readonly byte* _names;
+        private readonly byte* _controls;
+        private readonly int* _runs;
+
+        internal Entries(byte* scratch, int capacity)
+        {
+            Messages = (mmsghdr*)scratch;
+            _pieces = (iovec*)(Messages + capacity);
+            _names = (byte*)(_pieces + capacity);
+            _controls = _names + (capacity * NameSpace);
+            _runs = (int*)(_controls + (capacity * ControlMessages.SendSpace));
+        }
+
+        internal mmsghdr* Messages { get; }
+
+        internal int Count { get; private set; }
+
+        internal bool IPv6 { get; private set; }
+
+        internal static int BytesFor(int capacity) =>
+            capacity * (sizeof(mmsghdr) + sizeof(iovec) + NameSpace + ControlMessages.SendSpace + sizeof(int));
+
+        internal readonly int RunOf(int index) => _runs[index] & int.MaxValue;
+
+        internal readonly bool IsSegmented(int index) => _runs[index] < 0;
+
+        internal void Clear() => Count = 0;
+
+        internal void Add(byte* start, int length, int segment, Endpoint endpoint, byte trafficClass, int run, KernelFeatures features)
+        {
+            IPv6 = endpoint.Remote.Address.IsIPv6;
+            byte* name = _names + (Count * NameSpace);
+            byte* control = _controls + (Count * ControlMessages.SendSpace);
+            int nameLength = SocketAddress.Write(new Span<byte>(name, NameSpace), endpoint.Remote);
+            int controlLength = ControlMessages.Write(
+                new Span<byte>(control, ControlMessages.SendSpace),
+                features.Has(KernelFeature.PktInfo) ? endpoint.Source : InetAddress.None,
+                endpoint.SourceInterface,
+                features.Has(KernelFeature.Tos) ? trafficClass : (byte)0,
+                segment,
+                IPv6);
+            _pieces[Count] = new iovec { iov_base = start, iov_len = (nuint)length };
+            Messages[Count].msg_hdr = new msghdr
+            {
+                msg_name = name,
+                msg_namelen = (uint)nameLength,
+                msg_iov = _pieces + Count,
+                msg_iovlen = 1,
+                msg_control = controlLength == 0 ? null : control,
+                msg_controllen = (nuint)controlLength,
+            };
+
+            // The sign remembers whether the kernel is asked to segment.
+            _runs[Count++] = segment == 0 ? run : run | int.MinValue;
+        }
+    }
+}

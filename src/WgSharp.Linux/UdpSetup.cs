@@ -1,0 +1,243 @@
+using System.Runtime.InteropServices;
+using WgSharp.Protocol;
+
+namespace WgSharp.Linux;
+
+/// <summary>How the outer sockets are made, and what the kernel has for them: every option is tried on a scratch socket first.</summary>
+internal static unsafe class UdpSetup
+{
+    /// <summary>Best effort: 7 MiB carries a burst that a descheduled daemon would otherwise lose.</summary>
+    private const int BufferSize = 7 << 20;
+
+    /// <summary>True for errors that mean "this machine has no such family", false for those that a person can mend.</summary>
+    internal static bool IsMissing(int errno) =>
+        errno is Errno.EAFNOSUPPORT or Errno.EPROTONOSUPPORT or Errno.EADDRNOTAVAIL or Errno.ENOPROTOOPT;
+
+    /// <summary>Makes, marks, equips and binds one socket.</summary>
+    /// <returns>Null with the errno where that fails.</returns>
+    internal static FileDescriptor? Open(bool ipv6, ushort port, uint fwmark, KernelFeatures features, out int errno)
+    {
+        FileDescriptor? socket = Create(ipv6, features, out errno);
+        if (socket is null)
+        {
+            return null;
+        }
+
+        Equip(socket, ipv6, features);
+        errno = fwmark == 0 ? 0 : SetOption(socket, Libc.SOL_SOCKET, Libc.SO_MARK, (int)fwmark);
+        if (errno == 0)
+        {
+            errno = Bind(socket, ipv6, port);
+        }
+
+        if (errno != 0)
+        {
+            socket.Dispose();
+            return null;
+        }
+
+        return socket;
+    }
+
+    /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
+    internal static void SetMark(SocketPair pair, uint fwmark)
+    {
+        foreach (FileDescriptor? socket in (ReadOnlySpan<FileDescriptor?>)[pair.V4, pair.V6])
+        {
+            int errno = socket is null ? 0 : SetOption(socket, Libc.SOL_SOCKET, Libc.SO_MARK, (int)fwmark);
+            if (errno != 0)
+            {
+                throw new IOException($"The fwmark could not be set: {Errno.Describe(errno)}; it needs CAP_NET_ADMIN.", errno);
+            }
+        }
+    }
+
+    internal static ushort PortOf(FileDescriptor socket, bool ipv6)
+    {
+        Span<byte> address = stackalloc byte[SocketAddress.IPv6Size];
+        uint length = (uint)address.Length;
+        fixed (byte* start = address)
+        {
+            if (Libc.getsockname(socket, start, &length) < 0)
+            {
+                throw Errno.Exception("getsockname", Marshal.GetLastPInvokeError());
+            }
+        }
+
+        return SocketAddress.Read(address, ipv6).Port;
+    }
+
+    /// <summary>Whether a socket could be bound to this address: the kernel's own test of "is it still ours".</summary>
+    internal static bool IsLocal(in InetAddress address, uint scope, KernelFeatures features)
+    {
+        using FileDescriptor? socket = Create(address.IsIPv6, features, out _);
+        if (socket is null)
+        {
+            return false;
+        }
+
+        Span<byte> name = stackalloc byte[SocketAddress.IPv6Size];
+        int length = SocketAddress.Write(name, new InetEndpoint(address, 0, scope));
+        fixed (byte* start = name)
+        {
+            return Libc.bind(socket, start, (uint)length) == 0;
+        }
+    }
+
+    internal static void Probe(KernelFeatures features)
+    {
+        using FileDescriptor? v4 = Create(ipv6: false, features, out int errno4);
+        using FileDescriptor? v6 = Create(ipv6: true, features, out int errno6);
+        Settle(features, KernelFeature.Ipv4, "socket AF_INET", errno4);
+        Settle(features, KernelFeature.Ipv6, "socket AF_INET6", errno6);
+        FileDescriptor? any = v4 ?? v6;
+        if (any is null)
+        {
+            return;
+        }
+
+        Settle(features, KernelFeature.Gso, "UDP_SEGMENT", SetOption(any, Libc.IPPROTO_UDP, Libc.UDP_SEGMENT, 0));
+        Settle(features, KernelFeature.Gro, "UDP_GRO", SetOption(any, Libc.IPPROTO_UDP, Libc.UDP_GRO, 1));
+        Settle(features, KernelFeature.Mmsg, "recvmmsg, sendmmsg", TryMmsg(any));
+        Settle(features, KernelFeature.PktInfo, "IP_PKTINFO", SetBoth(v4, Libc.IP_PKTINFO, v6, Libc.IPV6_RECVPKTINFO));
+        Settle(features, KernelFeature.RecvFragSize, "IP_RECVFRAGSIZE", SetBoth(v4, Libc.IP_RECVFRAGSIZE, v6, Libc.IPV6_RECVFRAGSIZE));
+        int tos = SetBoth(v4, Libc.IP_RECVTOS, v6, Libc.IPV6_RECVTCLASS);
+        Settle(features, KernelFeature.Tos, "IP_TOS", tos == 0 && v4 is not null ? TryTosMessage(v4) : tos);
+    }
+
+    /// <returns>0, or the errno.</returns>
+    private static int SetOption(FileDescriptor socket, int level, int name, int value) =>
+        Libc.setsockopt(socket, level, name, &value, sizeof(int)) == 0 ? 0 : Marshal.GetLastPInvokeError();
+
+    private static int SetBoth(FileDescriptor? v4, int name4, FileDescriptor? v6, int name6)
+    {
+        int errno = v4 is null ? 0 : SetOption(v4, Libc.IPPROTO_IP, name4, 1);
+        return errno != 0 || v6 is null ? errno : SetOption(v6, Libc.IPPROTO_IPV6, name6, 1);
+    }
+
+    private static void Settle(KernelFeatures features, KernelFeature feature, string call, int errno)
+    {
+        if (!features.Wants(feature))
+        {
+            return;
+        }
+
+        if (errno == 0)
+        {
+            features.Found(feature);
+        }
+        else
+        {
+            features.Refused(feature, call, errno);
+        }
+    }
+
+    private static FileDescriptor? Create(bool ipv6, KernelFeatures features, out int errno)
+    {
+        errno = Errno.EAFNOSUPPORT;
+        if (!features.Wants(ipv6 ? KernelFeature.Ipv6 : KernelFeature.Ipv4))
+        {
+            return null;
+        }
+
+        int family = ipv6 ? Libc.AF_INET6 : Libc.AF_INET;
+        FileDescriptor? socket = FileDescriptor.From(Libc.socket(family, Libc.SOCK_DGRAM | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, Libc.IPPROTO_UDP));
+        errno = socket is null ? Marshal.GetLastPInvokeError() : 0;
+        if (socket is not null && ipv6)
+        {
+            errno = SetOption(socket, Libc.IPPROTO_IPV6, Libc.IPV6_V6ONLY, 1);
+            if (errno != 0)
+            {
+                socket.Dispose();
+                return null;
+            }
+        }
+
+        return socket;
+    }
+
+    /// <summary>Everything that is not vital: what the probe found is asked for, and a refusal only costs the feature.</summary>
+    private static void Equip(FileDescriptor socket, bool ipv6, KernelFeatures features)
+    {
+        if (SetOption(socket, Libc.SOL_SOCKET, Libc.SO_RCVBUFFORCE, BufferSize) != 0)
+        {
+            SetOption(socket, Libc.SOL_SOCKET, Libc.SO_RCVBUF, BufferSize);
+        }
+
+        if (SetOption(socket, Libc.SOL_SOCKET, Libc.SO_SNDBUFFORCE, BufferSize) != 0)
+        {
+            SetOption(socket, Libc.SOL_SOCKET, Libc.SO_SNDBUF, BufferSize);
+        }
+
+        if (features.Has(KernelFeature.Gro))
+        {
+            SetOption(socket, Libc.IPPROTO_UDP, Libc.UDP_GRO, 1);
+        }
+
+        int level = ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP;
+
+        // DF clear, as the kernel module sends: nothing is ever lost because a size was believed.
+        SetOption(socket, level, ipv6 ? Libc.IPV6_MTU_DISCOVER : Libc.IP_MTU_DISCOVER, ipv6 ? Libc.IPV6_PMTUDISC_DONT : Libc.IP_PMTUDISC_DONT);
+        if (features.Has(KernelFeature.PktInfo))
+        {
+            SetOption(socket, level, ipv6 ? Libc.IPV6_RECVPKTINFO : Libc.IP_PKTINFO, 1);
+        }
+
+        if (features.Has(KernelFeature.Tos))
+        {
+            SetOption(socket, level, ipv6 ? Libc.IPV6_RECVTCLASS : Libc.IP_RECVTOS, 1);
+        }
+
+        if (features.Has(KernelFeature.RecvFragSize))
+        {
+            SetOption(socket, level, ipv6 ? Libc.IPV6_RECVFRAGSIZE : Libc.IP_RECVFRAGSIZE, 1);
+        }
+    }
+
+    private static int Bind(FileDescriptor socket, bool ipv6, ushort port)
+    {
+        Span<byte> address = stackalloc byte[SocketAddress.IPv6Size];
+        int length = SocketAddress.WriteAny(address, ipv6, port);
+        fixed (byte* start = address)
+        {
+            return Libc.bind(socket, start, (uint)length) == 0 ? 0 : Marshal.GetLastPInvokeError();
+        }
+    }
+
+    /// <summary>Of no messages at all: 0 where the calls exist.</summary>
+    private static int TryMmsg(FileDescriptor socket)
+    {
+        mmsghdr none = default;
+        return Libc.sendmmsg(socket, &none, 0, 0) >= 0 && Libc.recvmmsg(socket, &none, 0, Libc.MSG_DONTWAIT, null) >= 0
+            ? 0
+            : Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>
+    /// Whether IPv4 takes the DS field as a control message. The destination is the broadcast address, which a socket without
+    /// SO_BROADCAST may not send to: nothing leaves, and only an unknown control message is refused with EINVAL before that.
+    /// </summary>
+    private static int TryTosMessage(FileDescriptor socket)
+    {
+        Span<byte> control = stackalloc byte[ControlMessages.SendSpace];
+        int controlLength = ControlMessages.Write(control, InetAddress.None, 0, trafficClass: 1, segment: 0, ipv6: false);
+        Span<byte> name = stackalloc byte[SocketAddress.IPv6Size];
+        int nameLength = SocketAddress.Write(name, new InetEndpoint(new InetAddress([255, 255, 255, 255]), 9));
+        byte nothing = 0;
+        var piece = new iovec { iov_base = &nothing, iov_len = 1 };
+        fixed (byte* controlStart = control, nameStart = name)
+        {
+            var message = new msghdr
+            {
+                msg_name = nameStart,
+                msg_namelen = (uint)nameLength,
+                msg_iov = &piece,
+                msg_iovlen = 1,
+                msg_control = controlStart,
+                msg_controllen = (nuint)controlLength,
+            };
+            nint sent = Libc.sendmsg(socket, &message, Libc.MSG_DONTWAIT | Libc.MSG_NOSIGNAL);
+            return sent < 0 && Marshal.GetLastPInvokeError() == Errno.EINVAL ? Errno.EINVAL : 0;
+        }
+    }
+}

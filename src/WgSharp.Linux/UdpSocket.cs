@@ -1,0 +1,245 @@
+using WgSharp.Engine;
+using WgSharp.Protocol;
+
+namespace WgSharp.Linux;
+
+/// <summary>
+/// The outer sockets: IPv4 and IPv6-only on one port. They belong to the network namespace they are made in, which is that of the
+/// process, wherever the interface is moved. Opened when the link goes up, closed when it goes down: the pair is one immutable object
+/// behind a volatile reference, so that a receive or send on another thread sees both or none, and finishes on what it saw.
+/// </summary>
+public sealed class UdpSocket : IUdpSocket
+{
+    /// <summary>How often a random port that is taken in the other family is thrown again.</summary>
+    private const int PortAttempts = 100;
+
+    private readonly KernelFeatures _features;
+    private readonly Lock _gate = new();
+    private readonly List<FileDescriptor> _epolls = [];
+    private volatile SocketPair? _open;
+    private bool _ipv6First;
+    private bool _disposed;
+
+    /// <summary>Finds out on scratch sockets what the kernel can do; opens nothing yet.</summary>
+    public UdpSocket(KernelFeatures features)
+    {
+        _features = features;
+        UdpSetup.Probe(features);
+    }
+
+    /// <summary>The port, or 0 while closed.</summary>
+    public ushort Port => _open?.Port ?? 0;
+
+    /// <inheritdoc/>
+    public ushort Open(ushort port, uint fwmark)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            SocketPair? old = _open;
+            if (old is not null && old.Port == port)
+            {
+                UdpSetup.SetMark(old, fwmark);
+                return port;
+            }
+
+            // The new pair stands before the old one goes: a port that is taken changes nothing.
+            SocketPair pair = OpenPair(port, fwmark);
+            foreach (FileDescriptor epoll in _epolls)
+            {
+                Register(epoll, pair);
+            }
+
+            _open = pair;
+            Retire(old);
+            return pair.Port;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Close()
+    {
+        lock (_gate)
+        {
+            SocketPair? old = _open;
+            _open = null;
+            Retire(old);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void SetMark(uint fwmark)
+    {
+        lock (_gate)
+        {
+            if (_open is { } open)
+            {
+                UdpSetup.SetMark(open, fwmark);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public IoStatus Receive(PacketBatch batch)
+    {
+        batch.TrainCount = 0;
+        SocketPair? open = _open;
+        if (open is null)
+        {
+            return IoStatus.LinkDown;
+        }
+
+        // By turns, so that a flood on one family does not shut out the other.
+        bool ipv6First = _ipv6First;
+        _ipv6First = !ipv6First;
+        try
+        {
+            int slot = 0;
+            UdpReceiver.Receive(ipv6First ? open.V6 : open.V4, ipv6First, batch, ref slot, _features);
+            UdpReceiver.Receive(ipv6First ? open.V4 : open.V6, !ipv6First, batch, ref slot, _features);
+        }
+        catch (ObjectDisposedException)
+        {
+            // Closed between two system calls; what had come is still good.
+            return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.LinkDown;
+        }
+
+        return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.WouldBlock;
+    }
+
+    /// <inheritdoc/>
+    public void Send(PacketBatch batch, int first, int count) => UdpSender.Send(_open, batch, first, count, _features);
+
+    /// <inheritdoc/>
+    public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) =>
+        UdpSender.SendOne(_open, datagram, endpoint, trafficClass, _features);
+
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            _disposed = true;
+            Close();
+        }
+    }
+
+    /// <summary>From now on this epoll instance watches whatever sockets are open.</summary>
+    internal void Watch(FileDescriptor epoll)
+    {
+        lock (_gate)
+        {
+            _epolls.Add(epoll);
+            if (_open is { } open)
+            {
+                Register(epoll, open);
+            }
+        }
+    }
+
+    internal void Unwatch(FileDescriptor epoll)
+    {
+        lock (_gate)
+        {
+            _epolls.Remove(epoll);
+            if (_open is { } open)
+            {
+                Unregister(epoll, open);
+            }
+        }
+    }
+
+    /// <summary>For tests that look at the options.</summary>
+    internal SocketPair? Sockets => _open;
+
+    private static void Register(FileDescriptor epoll, SocketPair pair)
+    {
+        EpollWaiter.Add(epoll, pair.V4, EpollWaiter.UdpKey);
+        EpollWaiter.Add(epoll, pair.V6, EpollWaiter.UdpKey);
+    }
+
+    private static void Unregister(FileDescriptor epoll, SocketPair pair)
+    {
+        EpollWaiter.Remove(epoll, pair.V4);
+        EpollWaiter.Remove(epoll, pair.V6);
+    }
+
+    private void Retire(SocketPair? pair)
+    {
+        if (pair is null)
+        {
+            return;
+        }
+
+        // Out of every epoll first: the shutdown makes the sockets ready for ever. It wakes a send that sleeps for buffer space.
+        foreach (FileDescriptor epoll in _epolls)
+        {
+            Unregister(epoll, pair);
+        }
+
+        pair.Dispose();
+    }
+
+    private SocketPair OpenPair(ushort port, uint fwmark)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            FileDescriptor? v4 = UdpSetup.Open(ipv6: false, port, fwmark, _features, out int errno4);
+            ThrowUnlessMissing(v4, errno4, port, "IPv4");
+            ushort chosen = v4 is null ? port : UdpSetup.PortOf(v4, ipv6: false);
+
+            FileDescriptor? v6 = UdpSetup.Open(ipv6: true, chosen, fwmark, _features, out int errno6);
+            if (v6 is null && !UdpSetup.IsMissing(errno6))
+            {
+                v4?.Dispose();
+                if (port == 0 && errno6 == Errno.EADDRINUSE && attempt < PortAttempts)
+                {
+                    continue;
+                }
+
+                ThrowUnlessMissing(v6, errno6, chosen, "IPv6");
+            }
+
+            if (v4 is null && v6 is null)
+            {
+                throw new IOException($"Neither an IPv4 nor an IPv6 socket can be had: {Errno.Describe(errno4)}; {Errno.Describe(errno6)}.", errno4);
+            }
+
+            return new SocketPair(v4, v6, v6 is null ? chosen : UdpSetup.PortOf(v6, ipv6: true));
+        }
+    }
+
+    private static void ThrowUnlessMissing(FileDescriptor? socket, int errno, ushort port, string family)
+    {
+        if (socket is not null || UdpSetup.IsMissing(errno))
+        {
+            return;
+        }
+
+        string message = errno switch
+        {
+            Errno.EADDRINUSE => $"UDP port {port} is in use on {family} (EADDRINUSE): choose another ListenPort, or stop the program that has it.",
+            Errno.EACCES => $"UDP port {port} may not be opened on {family} (EACCES): ports below 1024 need CAP_NET_BIND_SERVICE.",
+            Errno.EPERM => $"The fwmark could not be set on {family} (EPERM): it needs CAP_NET_ADMIN.",
+            _ => $"UDP port {port} could not be opened on {family}: {Errno.Describe(errno)}.",
+        };
+        throw new IOException(message, errno);
+    }
+}
+
+/// <summary>What is open at one time; at least one of the two.</summary>
+internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort Port) : IDisposable
+{
+    internal FileDescriptor? Of(bool ipv6) => ipv6 ? V6 : V4;
+
+    public void Dispose()
+    {
+        foreach (FileDescriptor? socket in (ReadOnlySpan<FileDescriptor?>)[V4, V6])
+        {
+            if (socket is not null)
+            {
+                Libc.shutdown(socket, Libc.SHUT_RDWR);
+                socket.Dispose();
+            }
+        }
+    }
+}

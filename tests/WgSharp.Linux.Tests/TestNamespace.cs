@@ -1,0 +1,108 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
+
+namespace WgSharp.Linux.Tests;
+
+/// <summary>
+/// A network namespace of its own, entered by one thread that runs what it is given. It has no name and lives as long as the thread
+/// and its descriptor: a test that is killed leaves nothing behind. Needs root, and says so by failing.
+/// </summary>
+internal sealed partial class TestNamespace : IDisposable
+{
+    private const int CLONE_NEWNET = 0x40000000;
+
+    private readonly BlockingCollection<Action> _work = [];
+    private readonly Thread _thread;
+    private readonly FileDescriptor _descriptor = null!;
+
+    internal TestNamespace()
+    {
+        _thread = new Thread(Serve) { IsBackground = true, Name = "test namespace" };
+        _thread.Start();
+        _descriptor = Run(() =>
+        {
+            Assert.True(unshare(CLONE_NEWNET) == 0, $"These tests need root: unshare: {Errno.Describe(Marshal.GetLastPInvokeError())}");
+            return FileDescriptor.Required(Libc.open("/proc/thread-self/ns/net", Libc.O_RDONLY | Libc.O_CLOEXEC, 0), "open ns/net");
+        });
+        Ip("link set lo up");
+    }
+
+    /// <summary>A path that <c>ip link set … netns</c> takes.</summary>
+    internal string Path => $"/proc/{Environment.ProcessId}/fd/{_descriptor.DangerousGetHandle()}";
+
+    internal T Run<T>(Func<T> action)
+    {
+        T result = default!;
+        Run(() => { result = action(); });
+        return result;
+    }
+
+    internal void Run(Action action)
+    {
+        ExceptionDispatchInfo? failure = null;
+        using var done = new ManualResetEventSlim();
+        _work.Add(() =>
+        {
+            try
+            {
+                action();
+            }
+            catch (Exception exception)
+            {
+                failure = ExceptionDispatchInfo.Capture(exception);
+            }
+            finally
+            {
+                done.Set();
+            }
+        });
+        done.Wait();
+        failure?.Throw();
+    }
+
+    /// <summary>Runs ip(8) in the namespace; a child inherits it from the thread that starts it.</summary>
+    internal string Ip(string arguments) => Command("ip", arguments);
+
+    internal string Command(string program, string arguments) => Run(() =>
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { UseShellExecute = false, RedirectStandardError = true, RedirectStandardOutput = true })!;
+        string output = process.StandardOutput.ReadToEnd();
+        string errors = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        Assert.True(process.ExitCode == 0, $"{program} {arguments}: {errors}");
+        return output;
+    });
+
+    /// <summary>Adds an IPv6 address on a link that is up and awaits its local route: the kernel installs that a little later, on a work queue.</summary>
+    internal void AddIPv6(string prefix, string device)
+    {
+        Ip($"address add {prefix} dev {device} nodad");
+        while (!Ip("-6 route show table local").Contains($"local {prefix.Split('/')[0]} dev {device}", StringComparison.Ordinal))
+        {
+            // Each look is a process: pause enough.
+        }
+    }
+
+    internal void Sysctl(string path, string value) => Run(() => File.WriteAllText("/proc/sys/" + path, value));
+
+    public void Dispose()
+    {
+        _work.CompleteAdding();
+        _thread.Join();
+        _descriptor.Dispose();
+        _work.Dispose();
+    }
+
+    private void Serve()
+    {
+        foreach (Action action in _work.GetConsumingEnumerable())
+        {
+            action();
+        }
+    }
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int unshare(int flags);
+}

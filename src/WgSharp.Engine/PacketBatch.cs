@@ -93,6 +93,9 @@ public struct PacketRun
     /// <summary>Outbound: the outer DS field.</summary>
     public byte TrafficClass;
 
+    /// <summary>Outbound: these packets were staged, so nothing that is staged stands before them.</summary>
+    public bool WasStaged;
+
     /// <summary>Outbound: send the messages one by one (this path refused segmentation lately).</summary>
     public bool Unsegmented;
 
@@ -111,15 +114,16 @@ public sealed class PacketBatch
 
     /// <param name="bufferSize">Bytes of <see cref="Buffer"/>.</param>
     /// <param name="slots">How many packets it can describe.</param>
-    /// <param name="frames">How many TUN frames, trains and runs each.</param>
-    public PacketBatch(int bufferSize, int slots, int frames)
+    /// <param name="frames">How many TUN frames and runs each.</param>
+    /// <param name="trains">How many received datagram trains, each of up to 64 KiB.</param>
+    public PacketBatch(int bufferSize, int slots, int frames, int trains = 0)
     {
         Buffer = GC.AllocateUninitializedArray<byte>(bufferSize, pinned: true);
         Packets = new AeadPacket[slots];
         Slots = new PacketSlot[slots];
         Runs = new PacketRun[frames];
         Frames = new TunFrame[frames];
-        Trains = new DatagramTrain[frames];
+        Trains = new DatagramTrain[trains];
         Slices = new BufferSlice[slots];
     }
 

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine;
@@ -6,34 +7,136 @@ namespace WgSharp.Engine;
 /// <summary>What may be set from outside; null or 0 means "decide from the machine".</summary>
 public sealed record TunnelOptions
 {
-    /// <summary>Worker threads (WG_THREADS); 0: one per direction on up to two processors, the ordered queue beyond.</summary>
+    /// <summary>Packet threads (WG_THREADS); 0: one per processor.</summary>
     public int Threads { get; init; }
 
     /// <summary>The processors this process may use.</summary>
     public int Processors { get; init; } = 1;
+
+    /// <summary>Super-packets that the TUN device takes (TSO, USO).</summary>
+    public GroFeatures Coalesces { get; init; }
 }
 
-/// <summary>Starts and stops the threads that make a tunnel of a device, a TUN and two sockets.</summary>
+/// <summary>
+/// Starts and stops the threads that make a tunnel of a device, a TUN and two sockets.
+/// <code>
+///                 one packet thread        two                      more (n)
+///   TUN -> UDP    wg-packets               wg-outbound              wg-outbound 1..n/2   one reads, all seal, completion in order
+///   UDP -> TUN    wg-packets               wg-inbound               wg-inbound  1..n/2   one receives, all open, completion in order
+///   protocol      wg-control               wg-control               wg-control           the one writer of protocol state
+/// </code>
+/// Each packet thread runs the stages of <see cref="OutboundPath"/> or <see cref="InboundPath"/> to completion, then sleeps in its waiter.
+/// Inbound hands handshake messages to the control loop through <see cref="HandshakeQueue"/>; both directions tell it what a peer needs
+/// through <see cref="Device.Raise"/>. Nothing else crosses.
+/// </summary>
 public sealed class Tunnel : IDisposable
 {
-    public Tunnel(TunnelIo io, TunnelOptions options, ILogger<Tunnel> log) => throw new NotSupportedException();
+    private const int HandshakeQueueCapacity = 1024;
+
+    private readonly TunnelIo _io;
+    private readonly ILogger _log;
+    private readonly Device _device;
+    private readonly ControlLoop _control;
+    private readonly IWaiter _controlWaiter;
+    private readonly IReadOnlyList<PacketWorkers> _packets;
+    private readonly List<Thread> _threads = [];
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public Tunnel(TunnelIo io, TunnelOptions options, ILogger<Tunnel> log)
+    {
+        _io = io;
+        _log = log;
+        _device = new Device(io.Random);
+        _controlWaiter = io.CreateWaiter(Readiness.None);
+        var link = new TunnelLink(_device, _controlWaiter);
+        var handshakes = new HandshakeQueue(HandshakeQueueCapacity);
+        _control = new ControlLoop(io, _device, link, _controlWaiter, handshakes, log);
+        _packets = PacketWorkers.Create(
+            io,
+            new OutboundPath(io, _device, link, log),
+            new InboundPath(io, _device, link, handshakes, InboundPath.CreateCoalescer(options.Coalesces), log),
+            options);
+    }
 
     /// <summary>Completes when the TUN device is gone, faults if a thread failed.</summary>
-    public Task Completion => throw new NotSupportedException();
+    public Task Completion => _completion.Task;
 
-    public void Start() => throw new NotSupportedException();
+    /// <summary>How many packet threads run, for the start-up line: <c>1</c>, <c>1+1</c>, <c>2+2</c>.</summary>
+    public string Threads => string.Join('+', _packets.Select(p => p.Threads));
+
+    public void Start()
+    {
+        StartThread("wg-control", _control.Run);
+        foreach (PacketWorkers workers in _packets)
+        {
+            for (int i = 0; i < workers.Threads; i++)
+            {
+                StartThread(workers.Name, () =>
+                {
+                    if (workers.Run() == IoStatus.Gone)
+                    {
+                        Log.DeviceGone(_log);
+                        _completion.TrySetResult();
+                    }
+                });
+            }
+        }
+    }
 
     /// <summary>Any thread. Applies a configuration on the control loop and returns when it stands.</summary>
     /// <exception cref="ConfigurationException">It cannot be applied.</exception>
     /// <exception cref="IOException">The listen port cannot be opened; HResult is the errno.</exception>
-    public void Configure(DeviceConfiguration configuration) => throw new NotSupportedException();
+    public void Configure(DeviceConfiguration configuration) => _control.Invoke(moment => _control.Configure(configuration, moment));
 
     /// <summary>Any thread. What <c>get</c> shows, taken on the control loop.</summary>
-    public DeviceSnapshot Snapshot() => throw new NotSupportedException();
+    public DeviceSnapshot Snapshot() => _control.Invoke(_ => _control.Snapshot());
 
     /// <summary>Any thread: from the link monitor. Opens or closes the sockets, starts or wipes the sessions; the MTU bounds padding.</summary>
-    public void LinkChanged(bool up, int mtu) => throw new NotSupportedException();
+    public void LinkChanged(bool up, int mtu) => _control.Invoke(moment => _control.LinkChanged(up, mtu, moment));
 
     /// <summary>Stops the threads, wipes the keys. The TUN and the sockets are closed with it.</summary>
-    public void Dispose() => throw new NotSupportedException();
+    public void Dispose()
+    {
+        foreach (PacketWorkers workers in _packets)
+        {
+            workers.Stop();
+        }
+
+        _control.Stop();
+        foreach (Thread thread in _threads)
+        {
+            thread.Join();
+        }
+
+        _completion.TrySetResult();
+        foreach (PacketWorkers workers in _packets)
+        {
+            workers.Dispose();
+        }
+
+        _controlWaiter.Dispose();
+        _io.Udp.Dispose();
+        _io.Tun.Dispose();
+    }
+
+    private void StartThread(string name, Action body)
+    {
+        var thread = new Thread(() =>
+        {
+            try
+            {
+                body();
+            }
+#pragma warning disable CA1031 // A thread that dies of whatever cause takes the tunnel with it, loudly.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                Log.ThreadFailed(_log, e, name);
+                _completion.TrySetException(e);
+            }
+        })
+        { Name = name, IsBackground = true };
+        _threads.Add(thread);
+        thread.Start();
+    }
 }

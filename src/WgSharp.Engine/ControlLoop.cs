@@ -1,0 +1,369 @@
+using System.Collections.Concurrent;
+using System.Runtime.ExceptionServices;
+using Microsoft.Extensions.Logging;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine;
+
+/// <summary>
+/// The one writer of protocol state: handshakes, timers, configuration, link changes. It sleeps until the next deadline or until someone has
+/// work for it, takes everything there is in turns, so that a flood of handshakes delays neither the timers nor a person at <c>wg</c>,
+/// and sends what follows: handshake messages, keepalives, staged packets.
+/// </summary>
+internal sealed class ControlLoop
+{
+    /// <summary>DSCP AF41 for handshake messages (the kernel's HANDSHAKE_DSCP).</summary>
+    private const byte HandshakeTrafficClass = 0x88;
+
+    private const int HandshakesPerTurn = 32;
+
+    private static readonly TimeSpan PortRetry = TimeSpan.FromSeconds(5);
+
+    private readonly TunnelIo _io;
+    private readonly Device _device;
+    private readonly TunnelLink _link;
+    private readonly IWaiter _waiter;
+    private readonly HandshakeQueue _handshakes;
+    private readonly OutboundPath _outbound;
+    private readonly ILogger _log;
+    private readonly PacketBatch _batch = OutboundPath.CreateControlBatch();
+    private readonly ConcurrentQueue<Command> _commands = new();
+    private readonly byte[] _message = new byte[MessageSize.HandshakeInitiation];
+    private readonly byte[] _reply = new byte[MessageSize.HandshakeInitiation];
+    private volatile bool _stopping;
+    private bool _linkIsUp;
+    private bool _portIsOpen;
+    private Instant _portRetryAt = Instant.Never;
+
+    public ControlLoop(TunnelIo io, Device device, TunnelLink link, IWaiter waiter, HandshakeQueue handshakes, ILogger log)
+    {
+        _io = io;
+        _device = device;
+        _link = link;
+        _waiter = waiter;
+        _handshakes = handshakes;
+        _outbound = new OutboundPath(io, device, link, log);
+        _log = log;
+    }
+
+    /// <summary>The thread's body; returns after <see cref="Stop"/>.</summary>
+    public void Run()
+    {
+        try
+        {
+            while (!_stopping)
+            {
+                Moment moment = _io.Clock();
+                TakeCommands(moment);
+                TakeHandshakes(moment);
+                TakeAttentions(moment);
+                TakeTimers(moment);
+                if (_handshakes.IsEmpty && _commands.IsEmpty && !_stopping)
+                {
+                    Instant deadline = _device.NextDeadline;
+                    _waiter.Wait(_portRetryAt < deadline ? _portRetryAt : deadline);
+                }
+            }
+        }
+        finally
+        {
+            _stopping = true;
+            _device.LinkDown();
+            while (_commands.TryDequeue(out Command? command))
+            {
+                command.Fail(new ObjectDisposedException(nameof(Tunnel)));
+            }
+        }
+    }
+
+    public void Stop()
+    {
+        _stopping = true;
+        _waiter.Wake();
+    }
+
+    /// <summary>Any thread: runs <paramref name="action"/> on the loop and returns its result, or throws what it threw.</summary>
+    public T Invoke<T>(Func<Moment, T> action)
+    {
+        T result = default!;
+        var command = new Command(moment => result = action(moment));
+        _commands.Enqueue(command);
+        _waiter.Wake();
+        if (_stopping)
+        {
+            // The loop may have looked at its queue for the last time; a command that it did take is completed by it.
+            command.Fail(new ObjectDisposedException(nameof(Tunnel)));
+        }
+
+        command.Wait();
+        return result;
+    }
+
+    // ---- configuration ----
+
+    private void TakeCommands(Moment moment)
+    {
+        while (_commands.TryDequeue(out Command? command))
+        {
+            command.Execute(moment);
+        }
+
+        if (moment.Now >= _portRetryAt)
+        {
+            OpenPort(moment);
+        }
+    }
+
+    /// <summary>Applies the whole of it, or nothing: what can fail (the port) comes first.</summary>
+    public bool Configure(DeviceConfiguration configuration, Moment moment)
+    {
+        ushort port = configuration.ListenPort ?? _device.ListenPort;
+        uint mark = configuration.Fwmark ?? _device.Fwmark;
+        bool movesPort = configuration.ListenPort is { } wanted && (wanted != _device.ListenPort || (_linkIsUp && !_portIsOpen));
+        if (movesPort && _linkIsUp)
+        {
+            port = _io.Udp.Open(port, mark);
+            _portIsOpen = true;
+            _portRetryAt = Instant.Never;
+        }
+
+        bool movesMark = mark != _device.Fwmark;
+        if (movesMark && _portIsOpen)
+        {
+            _io.Udp.SetMark(mark);
+        }
+
+        _device.Apply(configuration, moment);
+        if (movesPort)
+        {
+            _device.SetListenPort(port);
+        }
+
+        if (movesPort || movesMark)
+        {
+            _device.ForgetSources();
+        }
+
+        return true;
+    }
+
+    public DeviceSnapshot Snapshot() => _device.Snapshot();
+
+    public bool LinkChanged(bool up, int mtu, Moment moment)
+    {
+        _link.Mtu = mtu;
+        if (up == _linkIsUp)
+        {
+            return up;
+        }
+
+        _linkIsUp = up;
+        if (up)
+        {
+            OpenPort(moment);
+            _device.LinkUp(moment);
+        }
+        else
+        {
+            _portRetryAt = Instant.Never;
+            _portIsOpen = false;
+            _io.Udp.Close();
+            _handshakes.Clear();
+            _device.LinkDown();
+            Log.LinkDown(_log);
+        }
+
+        return up;
+    }
+
+    /// <summary>The kernel refuses to bring the link up if the port is taken. Here the link is up already: say so, and try again while it is.</summary>
+    private void OpenPort(Moment moment)
+    {
+        try
+        {
+            ushort port = _io.Udp.Open(_device.ListenPort, _device.Fwmark);
+            _device.SetListenPort(port);
+            _portIsOpen = true;
+            _portRetryAt = Instant.Never;
+            Log.LinkUp(_log, _link.Mtu, port);
+        }
+        catch (IOException e)
+        {
+            if (_portRetryAt == Instant.Never)
+            {
+                Log.PortRefused(_log, _device.ListenPort, e.Message);
+            }
+
+            _portRetryAt = moment.Now + PortRetry;
+        }
+    }
+
+    // ---- handshakes ----
+
+    private void TakeHandshakes(Moment moment)
+    {
+        for (int i = 0; i < HandshakesPerTurn; i++)
+        {
+            if (!_handshakes.TryTake(_message, out int length, out HandshakeOrigin origin, moment.Now, out bool underLoad))
+            {
+                return;
+            }
+
+            HandshakeOutcome outcome = _device.Handle(
+                _message.AsSpan(0, length),
+                origin.Source,
+                origin.LocalAddress,
+                origin.LocalInterface,
+                underLoad,
+                moment,
+                _reply,
+                out int replyLength,
+                out Peer? peer);
+            if (outcome != HandshakeOutcome.Dropped)
+            {
+                Log.HandshakeHandled(_log, peer?.PublicKey, origin.Source, outcome);
+            }
+
+            Answer(outcome, peer, in origin, _reply.AsSpan(0, replyLength), moment);
+        }
+    }
+
+    private void Answer(HandshakeOutcome outcome, Peer? peer, in HandshakeOrigin origin, ReadOnlySpan<byte> reply, Moment moment)
+    {
+        switch (outcome)
+        {
+            case HandshakeOutcome.Respond:
+                SendHandshake(peer!, reply, moment);
+                break;
+            case HandshakeOutcome.CookieReply:
+                _io.Udp.SendOne(reply, new Endpoint(origin.Source, origin.LocalAddress, origin.LocalInterface), HandshakeTrafficClass);
+                break;
+            case HandshakeOutcome.SessionEstablished:
+                // Either of them confirms the key to the responder.
+                if (!_outbound.SendStaged(_batch, peer!, moment.Now))
+                {
+                    _outbound.SendKeepalive(_batch, peer!, moment.Now);
+                }
+
+                break;
+        }
+    }
+
+    private void SendInitiation(Peer peer, bool retry, Moment moment)
+    {
+        if (_device.TryCreateInitiation(peer, retry, moment, _message))
+        {
+            Log.InitiationSent(_log, peer.PublicKey, peer.Endpoint!.Remote);
+            SendHandshake(peer, _message, moment);
+        }
+    }
+
+    private void SendHandshake(Peer peer, ReadOnlySpan<byte> message, Moment moment)
+    {
+        Endpoint? endpoint = peer.Endpoint;
+        if (endpoint is null)
+        {
+            return;
+        }
+
+        if (_io.Udp.SendOne(message, endpoint, HandshakeTrafficClass) == SendOutcome.SourceRefused && peer.ForgetSource(endpoint) is { } sourceless)
+        {
+            _io.Udp.SendOne(message, sourceless, HandshakeTrafficClass);
+        }
+
+        _device.NoteHandshakeSent(peer, message.Length, moment);
+    }
+
+    // ---- what the data path asks for, and timers ----
+
+    private void TakeAttentions(Moment moment)
+    {
+        while (_device.TryTakeAttention(moment, out Peer peer, out Attention attention))
+        {
+            if (attention.HasFlag(Attention.Staged))
+            {
+                _outbound.SendStaged(_batch, peer, moment.Now);
+                if (!peer.Staged.IsEmpty)
+                {
+                    attention |= Attention.Handshake;
+                }
+            }
+
+            if (attention.HasFlag(Attention.Handshake))
+            {
+                SendInitiation(peer, retry: false, moment);
+            }
+        }
+    }
+
+    private void TakeTimers(Moment moment)
+    {
+        while (_device.TryTakeDueTimer(moment, out Peer peer, out TimerAction action))
+        {
+            switch (action)
+            {
+                case TimerAction.SendInitiation:
+                    SendInitiation(peer, retry: true, moment);
+                    break;
+                case TimerAction.SendKeepalive:
+                    SendKeepalive(peer, moment);
+                    break;
+            }
+        }
+    }
+
+    /// <summary>What is staged serves as well; without a session, one is asked for, and its first message will be the keepalive.</summary>
+    private void SendKeepalive(Peer peer, Moment moment)
+    {
+        if (!_outbound.SendStaged(_batch, peer, moment.Now) && !_outbound.SendKeepalive(_batch, peer, moment.Now))
+        {
+            SendInitiation(peer, retry: false, moment);
+        }
+    }
+
+    private sealed class Command(Action<Moment> action)
+    {
+        private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private int _taken;
+
+        public void Execute(Moment moment)
+        {
+            if (Interlocked.Exchange(ref _taken, 1) != 0)
+            {
+                return;
+            }
+
+            try
+            {
+                action(moment);
+                _done.SetResult();
+            }
+#pragma warning disable CA1031 // Whatever it is, it belongs to the caller who waits for the answer.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                _done.SetException(e);
+            }
+        }
+
+        public void Fail(Exception exception)
+        {
+            if (Interlocked.Exchange(ref _taken, 1) == 0)
+            {
+                _done.SetException(exception);
+            }
+        }
+
+        public void Wait()
+        {
+            try
+            {
+                _done.Task.Wait();
+            }
+            catch (AggregateException e)
+            {
+                ExceptionDispatchInfo.Throw(e.InnerException!);
+            }
+        }
+    }
+}

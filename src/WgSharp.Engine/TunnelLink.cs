@@ -1,0 +1,35 @@
+using WgSharp.Engine.Mtu;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine;
+
+/// <summary>What the data path and the control loop share beside the device: the way to wake the loop, and what is known of the links below.</summary>
+internal sealed class TunnelLink(Device device, IWaiter controlWaiter)
+{
+    private volatile int _mtu = DefaultMtu;
+
+    /// <summary>The MTU a WireGuard interface starts with: 1500 less the largest overhead (IPv6, UDP, message).</summary>
+    public const int DefaultMtu = 1420;
+
+    /// <summary>The TUN device's MTU in bytes: padding stays below it. Written by the control loop.</summary>
+    public int Mtu
+    {
+        get => _mtu;
+        set => _mtu = value;
+    }
+
+    /// <summary>Endpoints whose path refuses segmentation offload.</summary>
+    public SegmentRefusals Refusals { get; } = new();
+
+    /// <summary>Any thread: tells the control loop what a peer needs, and wakes it if it does not know yet.</summary>
+    public void Raise(Peer peer, Attention attention)
+    {
+        if (attention != Attention.None && device.Raise(peer, attention))
+        {
+            controlWaiter.Wake();
+        }
+    }
+
+    /// <summary>Any thread: the control loop has work in one of its queues.</summary>
+    public void WakeControlLoop() => controlWaiter.Wake();
+}

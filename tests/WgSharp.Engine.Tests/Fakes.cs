@@ -1,0 +1,300 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Security.Cryptography;
+using WgSharp.Engine.Offload;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Tests;
+
+/// <summary>A waiter that what it watches can wake; the same contract as the epoll waiter: level-triggered, a wake before the wait counts.</summary>
+internal sealed class FakeWaiter(Func<Readiness> ready, Func<Moment> clock) : IWaiter
+{
+    private readonly object _lock = new();
+    private bool _woken;
+
+    public Readiness Wait(Instant deadline)
+    {
+        lock (_lock)
+        {
+            while (true)
+            {
+                Readiness now = ready() | (_woken ? Readiness.Woken : Readiness.None);
+                if (now != Readiness.None)
+                {
+                    _woken = false;
+                    return now;
+                }
+
+                TimeSpan left = deadline == Instant.Never ? Timeout.InfiniteTimeSpan : deadline - clock().Now;
+                if (left != Timeout.InfiniteTimeSpan && left <= TimeSpan.Zero)
+                {
+                    return Readiness.None;
+                }
+
+                Monitor.Wait(_lock, left);
+            }
+        }
+    }
+
+    public void Wake()
+    {
+        lock (_lock)
+        {
+            _woken = true;
+            Monitor.PulseAll(_lock);
+        }
+    }
+
+    /// <summary>What is watched changed: look again.</summary>
+    public void Signal()
+    {
+        lock (_lock)
+        {
+            Monitor.PulseAll(_lock);
+        }
+    }
+
+    public void Dispose()
+    {
+    }
+}
+
+/// <summary>A TUN device whose other side is the test.</summary>
+internal sealed class FakeTun : ITunDevice
+{
+    private readonly ConcurrentQueue<byte[]> _toRead = new();
+    private readonly BlockingCollection<byte[]> _written = new();
+    private volatile bool _gone;
+
+    public string Name => "fake0";
+
+    public event Action? Changed;
+
+    public bool IsReadable => !_toRead.IsEmpty || _gone;
+
+    public int WrittenCount => _written.Count;
+
+    /// <summary>Frames for which this is true are refused, as a kernel refuses a super-packet that it does not like.</summary>
+    public Predicate<TunFrame> Refuses { get; set; } = _ => false;
+
+    public void Inject(byte[] packet)
+    {
+        _toRead.Enqueue(packet);
+        Changed?.Invoke();
+    }
+
+    public void Delete()
+    {
+        _gone = true;
+        Changed?.Invoke();
+    }
+
+    public byte[] TakeWritten()
+    {
+        Assert.True(_written.TryTake(out byte[]? packet, TimeSpan.FromSeconds(20)), "nothing was written to the TUN");
+        return packet;
+    }
+
+    public IoStatus Read(PacketBatch batch)
+    {
+        int offset = 0;
+        while (batch.FrameCount < batch.Frames.Length
+            && batch.ReadCapacity - offset >= PacketBatch.MaxPacket + VirtioNetHeader.Size
+            && _toRead.TryDequeue(out byte[]? packet))
+        {
+            packet.CopyTo(batch.Buffer.AsSpan(offset + VirtioNetHeader.Size));
+            batch.Frames[batch.FrameCount++] = new TunFrame { Offset = offset + VirtioNetHeader.Size, Length = packet.Length };
+            offset += VirtioNetHeader.Size + packet.Length;
+        }
+
+        return batch.FrameCount > 0 ? IoStatus.Done : _gone ? IoStatus.Gone : IoStatus.WouldBlock;
+    }
+
+    public IoStatus Write(PacketBatch batch)
+    {
+        for (int i = 0; i < batch.FrameCount; i++)
+        {
+            ref TunFrame frame = ref batch.Frames[i];
+            frame.Refused = Refuses(frame);
+            if (!frame.Refused)
+            {
+                IEnumerable<byte> bytes = batch.Slices.Skip(frame.FirstSlice).Take(frame.SliceCount)
+                    .SelectMany(slice => batch.Buffer.AsSpan(slice.Offset, slice.Length).ToArray());
+                _written.Add([.. bytes]);
+            }
+        }
+
+        return IoStatus.Done;
+    }
+
+    public void Dispose() => _written.Dispose();
+}
+
+/// <summary>An outer socket on a <see cref="FakeWire"/>.</summary>
+internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
+{
+    private readonly ConcurrentQueue<(InetEndpoint From, byte[] Datagram, byte TrafficClass)> _received = new();
+
+    public event Action? Changed;
+
+    public InetEndpoint Local { get; private set; }
+
+    public bool IsOpen { get; private set; }
+
+    public bool IsReadable => !_received.IsEmpty;
+
+    public uint Mark { get; private set; }
+
+    /// <summary>Ports that somebody else has.</summary>
+    public HashSet<ushort> TakenPorts { get; } = [];
+
+    /// <summary>What becomes of a run; Sent by default.</summary>
+    public Func<PacketRun, SendOutcome> Outcome { get; set; } = _ => SendOutcome.Sent;
+
+    public ConcurrentQueue<PacketRun> Runs { get; } = new();
+
+    public ushort Open(ushort port, uint fwmark)
+    {
+        if (TakenPorts.Contains(port))
+        {
+            throw new IOException("Address already in use", 98);
+        }
+
+        Local = new InetEndpoint(address, port == 0 ? (ushort)40000 : port);
+        IsOpen = true;
+        Mark = fwmark;
+        wire.Attach(this);
+        return Local.Port;
+    }
+
+    public void Close()
+    {
+        IsOpen = false;
+        wire.Detach(this);
+    }
+
+    public void SetMark(uint fwmark) => Mark = fwmark;
+
+    public void Arrive(InetEndpoint from, byte[] datagram, byte trafficClass)
+    {
+        _received.Enqueue((from, datagram, trafficClass));
+        Changed?.Invoke();
+    }
+
+    public IoStatus Receive(PacketBatch batch)
+    {
+        while (batch.TrainCount < batch.Trains.Length && _received.TryDequeue(out var entry))
+        {
+            int offset = batch.TrainCount * (PacketBatch.MaxPacket + 1);
+            entry.Datagram.CopyTo(batch.Buffer, offset);
+            batch.Trains[batch.TrainCount++] = new DatagramTrain
+            {
+                Offset = offset,
+                Length = entry.Datagram.Length,
+                Stride = entry.Datagram.Length,
+                Source = entry.From,
+                LocalAddress = address,
+                TrafficClass = entry.TrafficClass,
+            };
+        }
+
+        return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.WouldBlock;
+    }
+
+    public void Send(PacketBatch batch, int first, int count)
+    {
+        for (int r = first; r < first + count; r++)
+        {
+            ref PacketRun run = ref batch.Runs[r];
+            run.Outcome = Outcome(run);
+            Runs.Enqueue(run);
+            for (int offset = 0; run.Outcome == SendOutcome.Sent && offset < run.Length; offset += run.Stride)
+            {
+                int length = Math.Min(run.Stride, run.Length - offset);
+                wire.Carry(Local, run.Endpoint!.Remote, batch.Buffer.AsSpan(run.Offset + offset, length).ToArray(), run.TrafficClass);
+            }
+        }
+    }
+
+    public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
+    {
+        wire.Carry(Local, endpoint.Remote, datagram.ToArray(), trafficClass);
+        return SendOutcome.Sent;
+    }
+
+    public void Dispose() => Close();
+}
+
+/// <summary>The network between the sockets: a test may look at every datagram, change it, or lose it.</summary>
+internal sealed class FakeWire
+{
+    private readonly ConcurrentDictionary<InetEndpoint, FakeUdp> _sockets = new();
+
+    /// <summary>Every datagram in order of sending.</summary>
+    public ConcurrentQueue<byte[]> Seen { get; } = new();
+
+    /// <summary>False loses the datagram.</summary>
+    public Predicate<byte[]> Carries { get; set; } = _ => true;
+
+    /// <summary>What the network makes of the outer DS field.</summary>
+    public Func<byte, byte> Marks { get; set; } = trafficClass => trafficClass;
+
+    public void Attach(FakeUdp socket) => _sockets[socket.Local] = socket;
+
+    public void Detach(FakeUdp socket) => _sockets.TryRemove(socket.Local, out _);
+
+    public void Carry(InetEndpoint from, InetEndpoint to, byte[] datagram, byte trafficClass)
+    {
+        Seen.Enqueue(datagram);
+        if (Carries(datagram) && _sockets.TryGetValue(to, out FakeUdp? socket))
+        {
+            socket.Arrive(from, datagram, Marks(trafficClass));
+        }
+    }
+}
+
+/// <summary>A machine: a TUN, a socket, a clock.</summary>
+internal sealed class FakeMachine
+{
+    private readonly List<FakeWaiter> _waiters = [];
+
+    public FakeMachine(FakeWire wire, string address)
+    {
+        Tun = new FakeTun();
+        Udp = new FakeUdp(wire, InetAddress.From(System.Net.IPAddress.Parse(address)));
+        Tun.Changed += SignalAll;
+        Udp.Changed += SignalAll;
+        Io = new TunnelIo(Tun, Udp, Clock, CreateWaiter, RandomNumberGenerator.Fill);
+    }
+
+    public FakeTun Tun { get; }
+
+    public FakeUdp Udp { get; }
+
+    public TunnelIo Io { get; }
+
+    public static Moment Clock() => new(
+        new Instant((long)(Stopwatch.GetTimestamp() * (1e9 / Stopwatch.Frequency))),
+        new UnixTime((DateTime.UtcNow - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick));
+
+    private FakeWaiter CreateWaiter(Readiness watched)
+    {
+        var waiter = new FakeWaiter(
+            () => ((Tun.IsReadable ? Readiness.Tun : Readiness.None) | (Udp.IsReadable ? Readiness.Udp : Readiness.None)) & watched,
+            Clock);
+        lock (_waiters)
+        {
+            _waiters.Add(waiter);
+        }
+
+        return waiter;
+    }
+
+    private void SignalAll()
+    {
+        lock (_waiters)
+        {
+            _waiters.ForEach(waiter => waiter.Signal());
+        }
+    }
+}

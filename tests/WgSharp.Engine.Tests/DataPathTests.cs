@@ -1,0 +1,304 @@
+using System.Security.Cryptography;
+using Microsoft.Extensions.Logging.Abstractions;
+using WgSharp.Crypto;
+using WgSharp.Engine.Offload;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Tests;
+
+/// <summary>The stages of both paths on one thread and on virtual time, with a session between two devices: what the threads run, without the threads.</summary>
+public sealed class DataPathTests : IDisposable
+{
+    private static readonly InetEndpoint EndpointA = new(TunnelPair.Address("192.0.2.1"), 1111);
+    private static readonly InetEndpoint EndpointB = new(TunnelPair.Address("192.0.2.2"), 2222);
+
+    private readonly Device _a = new(RandomNumberGenerator.Fill);
+    private readonly Device _b = new(RandomNumberGenerator.Fill);
+    private readonly LoopTun _tunA = new();
+    private readonly LoopTun _tunB = new();
+    private readonly LoopUdp _udp = new(EndpointA);
+    private readonly OutboundPath _outbound;
+    private readonly InboundPath _inbound;
+    private readonly PacketBatch _out = OutboundPath.CreateBatch();
+    private readonly PacketBatch _in = InboundPath.CreateBatch();
+    private readonly HandshakeQueue _handshakes = new(64);
+    private readonly IWaiter _waiter = new FakeWaiter(() => Readiness.None, () => default);
+    private Moment _moment = new(new Instant(1_000_000_000_000), new UnixTime(1_700_000_000_000_000_000));
+
+    public DataPathTests()
+    {
+        using PrivateKey keyA = TunnelPair.NewKey();
+        using PrivateKey keyB = TunnelPair.NewKey();
+        Configure(_a, keyA, X25519.PublicKeyOf(keyB), "10.0.0.2", EndpointB);
+        Configure(_b, keyB, X25519.PublicKeyOf(keyA), "10.0.0.1", EndpointA);
+        Shake();
+        _outbound = new OutboundPath(Io(_tunA), _a, new TunnelLink(_a, _waiter), NullLogger.Instance);
+        _inbound = new InboundPath(
+            Io(_tunB), _b, new TunnelLink(_b, _waiter), _handshakes, InboundPath.CreateCoalescer(GroFeatures.None), NullLogger.Instance);
+    }
+
+    [Fact]
+    public void Every_packet_of_a_batch_arrives_as_it_was_sent()
+    {
+        _tunA.Packets = [.. Enumerable.Range(0, 60).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1 + (i * 23), i))];
+        Assert.Equal(60, Cross());
+        Assert.Equal(_tunA.Packets, _tunB.Written);
+    }
+
+    [Fact]
+    public void Equal_sizes_to_one_peer_make_one_run_of_at_most_64_messages()
+    {
+        _tunA.Packets = [.. Enumerable.Range(0, 100).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 500, i))];
+        Cross();
+        Assert.Equal([64, 36], _udp.RunCounts);
+    }
+
+    [Fact]
+    public void A_shorter_message_closes_its_run()
+    {
+        int[] sizes = [500, 500, 100, 500];
+        _tunA.Packets = [.. sizes.Select((size, i) => TunnelPair.Packet("10.0.0.1", "10.0.0.2", size, i))];
+        Cross();
+        Assert.Equal([3, 1], _udp.RunCounts);
+    }
+
+    [Fact]
+    public void Packets_with_different_congestion_marks_do_not_share_a_run()
+    {
+        byte[] marks = [0, 2, 2, 3];
+        _tunA.Packets = [.. marks.Select((mark, i) => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 500, i, mark))];
+        Cross();
+        Assert.Equal([1, 2, 1], _udp.RunCounts);
+    }
+
+    [Fact]
+    public void A_replayed_train_is_dropped_whole_and_a_changed_byte_drops_one_packet()
+    {
+        _tunA.Packets = [.. Enumerable.Range(0, 10).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 500, i))];
+        Assert.Equal(10, Cross());
+        Assert.Equal(0, Receive());
+        Send();
+        _udp.Corrupt(100);
+        Assert.Equal(9, Receive());
+    }
+
+    [Fact]
+    public void Neither_path_allocates()
+    {
+        _tunA.Packets = [.. Enumerable.Range(0, 40).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1300, i))];
+        _tunB.Keeps = false;
+        for (int i = 0; i < 100; i++)
+        {
+            Assert.Equal(40, Cross());
+        }
+
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        int packets = 0;
+        for (int i = 0; i < 1000; i++)
+        {
+            packets += Cross();
+        }
+
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(40_000, packets);
+    }
+
+    [Fact]
+    public void Datagrams_of_every_length_and_type_are_met_with_silence_and_without_allocation()
+    {
+        var random = new Random(7);
+        _tunB.Keeps = false;
+        byte[] datagram = new byte[2000];
+        long allocated = 0;
+        for (int i = 0; i < 20_000; i++)
+        {
+            int length = random.Next(0, datagram.Length);
+            random.NextBytes(datagram.AsSpan(0, length));
+            if (length >= 8 && i % 2 == 0)
+            {
+                BitConverter.TryWriteBytes(datagram, i / 2 % 6);
+                BitConverter.TryWriteBytes(datagram.AsSpan(4), _a.Peers.First().Keypairs.Current!.RemoteIndex);
+            }
+
+            _udp.Put(datagram.AsSpan(0, length));
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            Assert.Equal(0, Receive());
+            allocated += i < 1000 ? 0 : GC.GetAllocatedBytesForCurrentThread() - before;
+        }
+
+        Assert.Equal(0, allocated);
+    }
+
+    public void Dispose()
+    {
+        _a.LinkDown();
+        _b.LinkDown();
+        _waiter.Dispose();
+    }
+
+    private int Cross()
+    {
+        Send();
+        return Receive();
+    }
+
+    private void Send()
+    {
+        _udp.RunCounts.Clear();
+        _outbound.Read(_out);
+        SplitPosition position = default;
+        bool more;
+        do
+        {
+            more = _outbound.Prepare(_out, ref position, _moment.Now);
+            OutboundPath.Seal(_out);
+            _outbound.Transmit(_out, _moment.Now);
+        }
+        while (more);
+    }
+
+    private int Receive()
+    {
+        int before = _tunB.WrittenCount;
+        _inbound.Receive(_in);
+        DatagramCursor cursor = default;
+        bool more;
+        do
+        {
+            more = _inbound.Classify(_in, ref cursor);
+            InboundPath.Open(_in, _moment.Now);
+            _inbound.Accept(_in, _moment.Now);
+            _inbound.Deliver(_in);
+        }
+        while (more);
+        return _tunB.WrittenCount - before;
+    }
+
+    private void Shake()
+    {
+        byte[] initiation = new byte[148];
+        byte[] response = new byte[148];
+        Assert.True(_a.TryCreateInitiation(_a.Peers.First(), retry: false, _moment, initiation));
+        Assert.Equal(HandshakeOutcome.Respond, _b.Handle(initiation, EndpointA, default, 0, false, _moment, response, out int length, out _));
+        HandshakeOutcome outcome = _a.Handle(response.AsSpan(0, length), EndpointB, default, 0, false, _moment, initiation, out _, out _);
+        Assert.Equal(HandshakeOutcome.SessionEstablished, outcome);
+    }
+
+    private void Configure(Device device, PrivateKey key, PublicKey peer, string allowed, InetEndpoint endpoint)
+    {
+        var configuration = new DeviceConfiguration { PrivateKey = new PrivateKey(key.Span) };
+        var one = new PeerConfiguration { PublicKey = peer, Endpoint = endpoint };
+        one.AllowedIps.Add(new AllowedIpChange(IpPrefix.Of(TunnelPair.Address(allowed), 32), Remove: false));
+        configuration.Peers.Add(one);
+        device.Apply(configuration, _moment);
+        device.LinkUp(_moment);
+    }
+
+    private TunnelIo Io(ITunDevice tun) => new(tun, _udp, () => _moment, _ => _waiter, RandomNumberGenerator.Fill);
+
+    /// <summary>Reads the same packets again and again; allocates nothing by itself.</summary>
+    private sealed class LoopTun : ITunDevice
+    {
+        public string Name => "loop0";
+
+        public byte[][] Packets { get; set; } = [];
+
+        public bool Keeps { get; set; } = true;
+
+        public List<byte[]> Written { get; } = [];
+
+        public int WrittenCount { get; private set; }
+
+        public IoStatus Read(PacketBatch batch)
+        {
+            int offset = 0;
+            foreach (byte[] packet in Packets)
+            {
+                packet.CopyTo(batch.Buffer.AsSpan(offset));
+                batch.Frames[batch.FrameCount++] = new TunFrame { Offset = offset, Length = packet.Length };
+                offset += packet.Length;
+            }
+
+            return IoStatus.Done;
+        }
+
+        public IoStatus Write(PacketBatch batch)
+        {
+            WrittenCount += batch.FrameCount;
+            for (int i = 0; i < batch.FrameCount && Keeps; i++)
+            {
+                BufferSlice slice = batch.Slices[batch.Frames[i].FirstSlice];
+                Written.Add(batch.Buffer.AsSpan(slice.Offset, slice.Length).ToArray());
+            }
+
+            return IoStatus.Done;
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+
+    /// <summary>What is sent is what is received next, run by run as one train, as UDP_SEGMENT and UDP_GRO do.</summary>
+    private sealed class LoopUdp(InetEndpoint from) : IUdpSocket
+    {
+        private readonly byte[] _bytes = new byte[8 * 65536];
+        private readonly (int Length, int Stride)[] _trains = new (int, int)[8];
+        private int _count;
+
+        public List<int> RunCounts { get; } = new(64);
+
+        public void Put(ReadOnlySpan<byte> datagram)
+        {
+            datagram.CopyTo(_bytes);
+            _trains[0] = (datagram.Length, datagram.Length);
+            _count = 1;
+        }
+
+        public void Corrupt(int offset) => _bytes[offset] ^= 1;
+
+        public ushort Open(ushort port, uint fwmark) => port;
+
+        public void Close()
+        {
+        }
+
+        public void SetMark(uint fwmark)
+        {
+        }
+
+        public IoStatus Receive(PacketBatch batch)
+        {
+            for (int i = 0; i < _count; i++)
+            {
+                _bytes.AsSpan(i * 65536, _trains[i].Length).CopyTo(batch.Buffer.AsSpan(i * 65536));
+                batch.Trains[i] = new DatagramTrain { Offset = i * 65536, Length = _trains[i].Length, Stride = _trains[i].Stride, Source = from };
+            }
+
+            batch.TrainCount = _count;
+            return IoStatus.Done;
+        }
+
+        public void Send(PacketBatch batch, int first, int count)
+        {
+            _count = 0;
+            for (int r = first; r < first + count; r++)
+            {
+                ref PacketRun run = ref batch.Runs[r];
+                run.Outcome = SendOutcome.Sent;
+                RunCounts.Add(run.Count);
+                if (_count < _trains.Length)
+                {
+                    batch.Buffer.AsSpan(run.Offset, run.Length).CopyTo(_bytes.AsSpan(_count * 65536));
+                    _trains[_count++] = (run.Length, run.Stride);
+                }
+            }
+        }
+
+        public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) => SendOutcome.Lost;
+
+        public void Dispose()
+        {
+        }
+    }
+}

@@ -39,7 +39,7 @@ internal sealed class OutboundPath
         _device = device;
         _link = link;
         _log = log;
-        _unreachable = new UnreachableReporter(io.Tun);
+        _unreachable = new UnreachableReporter(io.Tun, io.Random);
     }
 
     /// <summary>A batch that fits the outbound stages.</summary>

@@ -10,10 +10,14 @@ internal sealed class UnreachableReporter
 {
     private readonly ITunDevice _tun;
     private readonly Lock _lock = new();
-    private readonly IcmpRateLimiter _limiter = new();
-    private readonly PacketBatch _batch = new(IcmpErrors.MaxLength, slots: 1, frames: 1);
+    private readonly IcmpRateLimiter _limiter;
+    private readonly PacketBatch _batch = new(IcmpErrors.MaxIPv6Length, slots: 1, frames: 1);
 
-    public UnreachableReporter(ITunDevice tun) => _tun = tun;
+    public UnreachableReporter(ITunDevice tun, FillRandom random)
+    {
+        _tun = tun;
+        _limiter = new IcmpRateLimiter(random);
+    }
 
     /// <summary>Any thread.</summary>
     /// <param name="offending">The whole inner packet.</param>
@@ -21,7 +25,7 @@ internal sealed class UnreachableReporter
     {
         lock (_lock)
         {
-            if (!IcmpErrors.TryBuildUnreachable(offending, _batch.Buffer, out int length) || !_limiter.TryTake(IpPacketSource(offending), now))
+            if (!IcmpErrors.TryBuildHostUnreachable(offending, _batch.Buffer, out int length) || !_limiter.Allow(IpPacketSource(offending), now))
             {
                 return;
             }

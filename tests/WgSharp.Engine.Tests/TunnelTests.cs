@@ -120,7 +120,9 @@ public class TunnelTests
         pair.TunnelA.LinkChanged(up: true, 1420);
         pair.A.Tun.Inject(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 20, 2));
         pair.B.Tun.TakeWritten();
-        Assert.Equal(2, pair.Wire.Seen.Count(datagram => datagram[0] == 1));
+
+        // Two, or one more where the second came within the 20 ms in which a responder takes no other.
+        Assert.InRange(pair.Wire.Seen.Count(datagram => datagram[0] == 1), 2, 3);
     }
 
     [Fact]

@@ -1,0 +1,96 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
+
+namespace WgSharp.Crypto;
+
+/// <summary>512-bit vectors: AVX-512 F, BW and VL.</summary>
+internal readonly unsafe struct AeadKernels512 : IAeadKernels
+{
+    public static bool IsSupported => Avx512F.IsSupported && Avx512BW.IsSupported && Avx512F.VL.IsSupported && AeadKernels256.IsSupported;
+
+    public static int StreamLanes => ChaCha20Vector512.Lanes;
+
+    public static int MacLanes => Poly1305Vector512.Lanes;
+
+    public static int MacSingles => 2;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Xor(uint* state, AeadScratch* lanes, int count)
+    {
+        if (count > ChaCha20Vector256.Lanes)
+        {
+            ChaCha20Vector512.Xor16(state, lanes);
+        }
+        else if (count > 4)
+        {
+            ChaCha20Vector256.Xor8(state, lanes);
+        }
+        else
+        {
+            ChaCha20Vector512.Xor4(state, lanes);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Fill(AeadScratch* lanes, int from, uint block, ulong nonce, byte* address) => ChaCha20Vector512.Fill(lanes, from, block, nonce, address);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadTail(byte* block, byte* source, int length) => ChaCha20Vector512.LoadTail(block, source, length);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreTail(byte* destination, byte* block, int length) => ChaCha20Vector512.StoreTail(destination, block, length);
+
+    public static void MacInitialize(AeadScratch* scratch, byte* keys) => Poly1305Vector512.Initialize(scratch, keys);
+
+    public static void MacBlocks(AeadScratch* scratch, int count) => Poly1305Vector512.Blocks(scratch, count);
+
+    public static void MacRestart(AeadScratch* scratch, uint lanes) => Poly1305Vector512.Restart(scratch, lanes);
+
+    public static void MacFinish(AeadScratch* scratch, byte* keys, byte* tags) => Poly1305Vector512.Finish(scratch, keys, tags);
+
+    public static void MacSingle(byte* key, byte* content, int length, byte* tag) => Poly1305.Mac(key, content, length, tag);
+}
+
+/// <summary>256-bit vectors: AVX2.</summary>
+internal readonly unsafe struct AeadKernels256 : IAeadKernels
+{
+    public static bool IsSupported => Avx2.IsSupported;
+
+    public static int StreamLanes => ChaCha20Vector256.Lanes;
+
+    public static int MacLanes => Poly1305Vector256.Lanes;
+
+    public static int MacSingles => 1;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Xor(uint* state, AeadScratch* lanes, int count)
+    {
+        if (count > 2)
+        {
+            ChaCha20Vector256.Xor8(state, lanes);
+        }
+        else
+        {
+            ChaCha20Vector256.Xor2(state, lanes);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Fill(AeadScratch* lanes, int from, uint block, ulong nonce, byte* address) => ChaCha20Vector256.Fill(lanes, from, block, nonce, address);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadTail(byte* block, byte* source, int length) => ChaCha20Vector256.LoadTail(block, source, length);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreTail(byte* destination, byte* block, int length) => ChaCha20Vector256.StoreTail(destination, block, length);
+
+    public static void MacInitialize(AeadScratch* scratch, byte* keys) => Poly1305Vector256.Initialize(scratch, keys);
+
+    public static void MacBlocks(AeadScratch* scratch, int count) => Poly1305Vector256.Blocks(scratch, count);
+
+    public static void MacRestart(AeadScratch* scratch, uint lanes) => Poly1305Vector256.Restart(scratch, lanes);
+
+    public static void MacFinish(AeadScratch* scratch, byte* keys, byte* tags) => Poly1305Vector256.Finish(scratch, keys, tags);
+
+    public static void MacSingle(byte* key, byte* content, int length, byte* tag) => Poly1305.Mac(key, content, length, tag);
+}

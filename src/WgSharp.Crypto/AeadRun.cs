@@ -1,0 +1,385 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace WgSharp.Crypto;
+
+/// <summary>What a width of vectors brings to <see cref="AeadRun{TKernels}"/>: static members only, so that every call is bound and inlined when it is compiled.</summary>
+internal unsafe interface IAeadKernels
+{
+    /// <summary>Blocks that ChaCha20 computes at once; at most 16.</summary>
+    static abstract int StreamLanes { get; }
+
+    /// <summary>Packets that Poly1305 computes at once; at most 8.</summary>
+    static abstract int MacLanes { get; }
+
+    /// <summary>Up to so many packets are faster one after the other than as lanes.</summary>
+    static abstract int MacSingles { get; }
+
+    /// <summary>XORs the first <paramref name="count"/> lanes' blocks onto their addresses; further lanes may be computed and must be idle.</summary>
+    static abstract void Xor(uint* state, AeadScratch* lanes, int count);
+
+    static abstract void Fill(AeadScratch* lanes, int from, uint block, ulong nonce, byte* address);
+
+    static abstract void LoadTail(byte* block, byte* source, int length);
+
+    static abstract void StoreTail(byte* destination, byte* block, int length);
+
+    static abstract void MacInitialize(AeadScratch* scratch, byte* keys);
+
+    static abstract void MacBlocks(AeadScratch* scratch, int count);
+
+    static abstract void MacRestart(AeadScratch* scratch, uint lanes);
+
+    static abstract void MacFinish(AeadScratch* scratch, byte* keys, byte* tags);
+
+    static abstract void MacSingle(byte* key, byte* content, int length, byte* tag);
+}
+
+/// <summary>
+/// ChaCha20-Poly1305 (RFC 8439, section 2.8, no associated data) over a run of packets with vectors.
+/// <para>
+/// ChaCha20's lanes take blocks of whichever packets come next, block 0 (the one-time key) as any other, so that no lane idles but at
+/// the end of a chunk. Poly1305's lanes take one packet each. Packets of unequal length end together and begin apart: a
+/// lane's accumulator is emptied when its packet begins, and what it computed before is of no consequence.
+/// </para>
+/// <para>Time depends on lengths and on which packets are forged, which is all visible from outside; not on keys or content.</para>
+/// </summary>
+internal static unsafe class AeadRun<TKernels>
+    where TKernels : struct, IAeadKernels
+{
+    /// <summary>Every packet with its tag lies within the buffer: the caller has checked.</summary>
+    [SkipLocalsInit]
+    public static void Seal(uint* state, byte* buffer, ReadOnlySpan<AeadPacket> packets)
+    {
+        byte* memory = stackalloc byte[AeadScratch.Size];
+        AeadScratch* scratch = AeadScratch.Place(memory);
+        scratch->Reset();
+        int count = packets.Length;
+        try
+        {
+            for (; packets.Length > AeadScratch.Chunk; packets = packets[AeadScratch.Chunk..])
+            {
+                SealChunk(state, buffer, packets[..AeadScratch.Chunk], scratch);
+            }
+
+            SealChunk(state, buffer, packets, scratch);
+        }
+        finally
+        {
+            AeadScratch.Wipe(scratch, count, count > TKernels.MacSingles);
+        }
+    }
+
+    /// <summary>Every packet with its tag lies within the buffer: the caller has checked. A forged packet stays as it was.</summary>
+    [SkipLocalsInit]
+    public static void Open(uint* state, byte* buffer, Span<AeadPacket> packets)
+    {
+        byte* memory = stackalloc byte[AeadScratch.Size];
+        AeadScratch* scratch = AeadScratch.Place(memory);
+        scratch->Reset();
+        int count = packets.Length;
+        try
+        {
+            for (; packets.Length > AeadScratch.Chunk; packets = packets[AeadScratch.Chunk..])
+            {
+                OpenChunk(state, buffer, packets[..AeadScratch.Chunk], scratch);
+            }
+
+            if (packets.Length == 1)
+            {
+                OpenSingle(state, buffer, ref packets[0], scratch);
+            }
+            else
+            {
+                OpenChunk(state, buffer, packets, scratch);
+            }
+        }
+        finally
+        {
+            AeadScratch.Wipe(scratch, count, count > TKernels.MacSingles);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void SealChunk(uint* state, byte* buffer, ReadOnlySpan<AeadPacket> packets, AeadScratch* scratch)
+    {
+        for (int i = 0; i < packets.Length; i++)
+        {
+            ref readonly AeadPacket packet = ref packets[i];
+            Stream(state, scratch, buffer + packet.Offset, packet.Length, packet.Counter, 0, i);
+        }
+
+        Flush(state, scratch);
+        Mac(scratch, buffer, packets);
+        for (int i = 0; i < packets.Length; i++)
+        {
+            Vector128.Load(scratch->Tags + (i * Poly1305.TagSize)).Store(buffer + packets[i].Offset + packets[i].Length);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void OpenChunk(uint* state, byte* buffer, Span<AeadPacket> packets, AeadScratch* scratch)
+    {
+        // Only the one-time keys: an empty packet is its block 0.
+        for (int i = 0; i < packets.Length; i++)
+        {
+            Stream(state, scratch, buffer, 0, packets[i].Counter, 0, i);
+        }
+
+        Flush(state, scratch);
+        Mac(scratch, buffer, packets);
+        for (int i = 0; i < packets.Length; i++)
+        {
+            ref AeadPacket packet = ref packets[i];
+            byte* content = buffer + packet.Offset;
+            packet.Authentic = Vector128.Load(scratch->Tags + (i * Poly1305.TagSize)) == Vector128.Load(content + packet.Length);
+            if (packet.Authentic)
+            {
+                Stream(state, scratch, content, packet.Length, packet.Counter, 1, i);
+            }
+        }
+
+        Flush(state, scratch);
+    }
+
+    /// <summary>
+    /// A lone packet: as many blocks as do not fill all lanes are computed together with block 0, and wait as keystream for the verdict.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void OpenSingle(uint* state, byte* buffer, ref AeadPacket packet, AeadScratch* scratch)
+    {
+        byte* content = buffer + packet.Offset;
+        int blocks = 1 + ((packet.Length + AeadScratch.BlockSize - 1) / AeadScratch.BlockSize);
+        int first = ((blocks - 1) & (TKernels.StreamLanes - 1)) + 1;
+        scratch->BlocksTouched = first - 1;
+        for (int i = 0; i < first - 1; i++)
+        {
+            Vector512<byte>.Zero.Store(scratch->Blocks + (i * AeadScratch.BlockSize));
+        }
+
+        Stream(state, scratch, scratch->Blocks, (first - 1) * AeadScratch.BlockSize, packet.Counter, 0, 0);
+        Flush(state, scratch);
+        TKernels.MacSingle(scratch->Keys, content, packet.Length, scratch->Tags);
+        packet.Authentic = Vector128.Load(scratch->Tags) == Vector128.Load(content + packet.Length);
+        if (!packet.Authentic)
+        {
+            return;
+        }
+
+        int waiting = Math.Min(packet.Length, (first - 1) * AeadScratch.BlockSize);
+        XorKeystream(scratch, content, waiting);
+        Stream(state, scratch, content, packet.Length, packet.Counter, (uint)first, 0);
+        Flush(state, scratch);
+    }
+
+    private static void XorKeystream(AeadScratch* scratch, byte* content, int length)
+    {
+        byte* keystream = scratch->Blocks;
+        int i = 0;
+        for (; i <= length - AeadScratch.BlockSize; i += AeadScratch.BlockSize)
+        {
+            (Vector512.Load(content + i) ^ Vector512.Load(keystream + i)).Store(content + i);
+        }
+
+        if (i < length)
+        {
+            byte* copy = scratch->Idle;
+            TKernels.LoadTail(copy, content + i, length - i);
+            (Vector512.Load(copy) ^ Vector512.Load(keystream + i)).Store(copy);
+            TKernels.StoreTail(content + i, copy, length - i);
+        }
+    }
+
+    /// <summary>Gives the lanes a packet's blocks from <paramref name="block"/> on, and computes whenever all lanes are taken.</summary>
+    /// <param name="block">0 with the packet's one-time key, 1 without.</param>
+    /// <param name="slot">Where the key goes.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Stream(uint* state, AeadScratch* scratch, byte* content, int length, ulong nonce, uint block, int slot)
+    {
+        uint end = 1 + (((uint)length + AeadScratch.BlockSize - 1) / AeadScratch.BlockSize);
+        int tail = length & (AeadScratch.BlockSize - 1);
+        while (block < end)
+        {
+            int used = scratch->Used;
+            int taken = Math.Min(TKernels.StreamLanes - used, (int)(end - block));
+            TKernels.Fill(scratch, used, block, nonce, content + (((long)block - 1) * AeadScratch.BlockSize));
+            if (block == 0)
+            {
+                byte* key = scratch->Keys + (slot * AeadScratch.BlockSize);
+                Vector512<byte>.Zero.Store(key);
+                scratch->Address[used] = (ulong)key;
+            }
+
+            block += (uint)taken;
+            used += taken;
+            scratch->Used = used;
+            if (block == end && tail != 0)
+            {
+                SetAside(scratch, used - 1, content + length - tail, tail);
+            }
+
+            if (used == TKernels.StreamLanes)
+            {
+                Flush(state, scratch);
+            }
+        }
+    }
+
+    /// <summary>Lets a lane work on a copy of a packet's last bytes, so that nothing behind them is touched.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void SetAside(AeadScratch* scratch, int lane, byte* address, int length)
+    {
+        int index = scratch->Tails++;
+        scratch->BlocksTouched = Math.Max(scratch->BlocksTouched, scratch->Tails);
+        byte* block = scratch->Blocks + (index * AeadScratch.BlockSize);
+        TKernels.LoadTail(block, address, length);
+        scratch->Address[lane] = (ulong)block;
+        scratch->TailAddress[index] = (ulong)address;
+        scratch->TailLength[index] = length;
+    }
+
+    /// <summary>Computes the lanes that are taken.</summary>
+    private static void Flush(uint* state, AeadScratch* scratch)
+    {
+        int used = scratch->Used;
+        if (used == 0)
+        {
+            return;
+        }
+
+        for (int i = used; i < TKernels.StreamLanes; i++)
+        {
+            scratch->Address[i] = (ulong)scratch->Idle;
+        }
+
+        TKernels.Xor(state, scratch, used);
+        for (int i = 0; i < scratch->Tails; i++)
+        {
+            TKernels.StoreTail((byte*)scratch->TailAddress[i], scratch->Blocks + (i * AeadScratch.BlockSize), scratch->TailLength[i]);
+        }
+
+        scratch->Used = 0;
+        scratch->Tails = 0;
+    }
+
+    /// <summary>The tags of all packets, from their keys, into the scratch.</summary>
+    private static void Mac(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets)
+    {
+        for (int i = 0; i < packets.Length;)
+        {
+            byte* keys = scratch->Keys + (i * AeadScratch.BlockSize);
+            byte* tags = scratch->Tags + (i * Poly1305.TagSize);
+            int count = Math.Min(TKernels.MacLanes, packets.Length - i);
+            if (count > TKernels.MacSingles)
+            {
+                MacGroup(scratch, buffer, packets.Slice(i, count), keys, tags);
+                i += count;
+            }
+            else
+            {
+                TKernels.MacSingle(keys, buffer + packets[i].Offset, packets[i].Length, tags);
+                i++;
+            }
+        }
+    }
+
+    /// <summary>
+    /// Up to <see cref="IAeadKernels.MacLanes"/> packets at once. All but the last 1-16 bytes of a packet is its body, taken from where
+    /// it lies; the rest, padded, and the block with the length are taken from a copy. An empty packet has only the latter.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void MacGroup(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets, byte* keys, byte* tags)
+    {
+        TKernels.MacInitialize(scratch, keys);
+        int* body = stackalloc int[8];
+        int longest = 0;
+        uint empty = 0;
+        for (int i = 0; i < packets.Length; i++)
+        {
+            byte* content = buffer + packets[i].Offset;
+            int length = packets[i].Length;
+            body[i] = (length - 1) >> 4;
+            int before = Math.Max(body[i], 0) * Poly1305.BlockSize;
+            byte* last = scratch->LastBlocks + (i * 2 * Poly1305.BlockSize);
+            Poly1305.LastBlock(content + before, length - before).Store(last);
+            Vector128.Create(0UL, (ulong)length).Store((ulong*)(last + Poly1305.BlockSize));
+            scratch->Pointer[i] = (ulong)content;
+            empty |= (length == 0 ? 1u : 0u) << i;
+            longest = body[i] > body[longest] ? i : longest;
+        }
+
+        for (int i = packets.Length; i < TKernels.MacLanes; i++)
+        {
+            body[i] = body[longest];
+            scratch->Pointer[i] = scratch->Pointer[longest];
+        }
+
+        MacBodies(scratch, buffer, packets, body, longest);
+        for (int i = 0; i < TKernels.MacLanes; i++)
+        {
+            scratch->Pointer[i] = (ulong)(scratch->LastBlocks + (Math.Min(i, packets.Length - 1) * 2 * Poly1305.BlockSize));
+        }
+
+        if (empty == 0)
+        {
+            TKernels.MacBlocks(scratch, 2);
+        }
+        else
+        {
+            TKernels.MacBlocks(scratch, 1);
+            TKernels.MacRestart(scratch, empty);
+            for (int i = 0; i < TKernels.MacLanes; i++)
+            {
+                scratch->Pointer[i] += Poly1305.BlockSize;
+            }
+
+            TKernels.MacBlocks(scratch, 1);
+        }
+
+        TKernels.MacFinish(scratch, keys, tags);
+    }
+
+    /// <summary>The bodies, right-aligned: with <c>left</c> blocks to go, the lanes whose bodies have as many or more are at work.</summary>
+    /// <param name="body">Blocks in each lane's body.</param>
+    /// <param name="longest">A lane that works all the time: the others read along with it until their own turn.</param>
+    private static void MacBodies(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets, int* body, int longest)
+    {
+        int left = Math.Max(body[longest], 0);
+        while (true)
+        {
+            uint beginning = 0;
+            int next = 0;
+            for (int i = 0; i < packets.Length; i++)
+            {
+                if (body[i] == left)
+                {
+                    beginning |= 1u << i;
+                    scratch->Pointer[i] = (ulong)(buffer + packets[i].Offset);
+                }
+                else if (body[i] < left)
+                {
+                    next = Math.Max(next, body[i]);
+                    scratch->Pointer[i] = scratch->Pointer[longest];
+                }
+            }
+
+            if (left < body[longest])
+            {
+                TKernels.MacRestart(scratch, beginning);
+            }
+
+            if (left == 0)
+            {
+                return;
+            }
+
+            TKernels.MacBlocks(scratch, left - next);
+            for (int i = 0; i < TKernels.MacLanes; i++)
+            {
+                scratch->Pointer[i] += (ulong)(left - next) * Poly1305.BlockSize;
+            }
+
+            left = next;
+        }
+    }
+}

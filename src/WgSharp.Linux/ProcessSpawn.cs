@@ -1,0 +1,202 @@
+using System.ComponentModel;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace WgSharp.Linux;
+
+/// <summary>A program that was started in a session of its own, and the pipe that its standard error goes into.</summary>
+/// <param name="ProcessId">To be waited for.</param>
+/// <param name="StandardError">The read end; it ends when the program closes or replaces its descriptor 2.</param>
+public sealed record SpawnedProcess(int ProcessId, SafeFileHandle StandardError);
+
+/// <summary>
+/// Starts this program again, detached: .NET cannot fork. Standard input and output are /dev/null (or output is the caller's
+/// standard error where that is the journal), standard error is a pipe to the caller, every other descriptor stays behind.
+/// </summary>
+public static unsafe class ProcessSpawn
+{
+    /// <param name="program">The path to execute; its last part is the name that ps and pidof know the process by.</param>
+    /// <param name="arguments">argv, with the program's name first.</param>
+    /// <param name="marker">NAME=VALUE, added to the environment.</param>
+    /// <param name="keepStandardError">Descriptor 1 of the new process is this one's standard error instead of /dev/null.</param>
+    /// <param name="keepDescriptors">Handed on besides the first three.</param>
+    /// <exception cref="IOException">The machine refused; HResult is the errno.</exception>
+    public static SpawnedProcess Detached(
+        string program, IReadOnlyList<string> arguments, string marker, bool keepStandardError, ReadOnlySpan<int> keepDescriptors)
+    {
+        int* ends = stackalloc int[2];
+        if (LibcProcess.pipe2(ends, LibcProcess.O_CLOEXEC) != 0)
+        {
+            throw Failed("pipe", Marshal.GetLastPInvokeError());
+        }
+
+        int readEnd = AboveStandard(ends[0]);
+        int writeEnd = AboveStandard(ends[1]);
+        CloseOnExec(keepDescriptors);
+        try
+        {
+            int process = Spawn(program, arguments, marker, keepStandardError, writeEnd);
+            return new SpawnedProcess(process, new SafeFileHandle(readEnd, ownsHandle: true));
+        }
+        catch
+        {
+            _ = LibcProcess.close(readEnd);
+            throw;
+        }
+        finally
+        {
+            _ = LibcProcess.close(writeEnd);
+        }
+    }
+
+    /// <summary>Waits until the process has ended.</summary>
+    /// <returns>Its exit status, or 128 + the signal that ended it, as a shell tells it.</returns>
+    public static int WaitForExit(SpawnedProcess process)
+    {
+        int status;
+        while (LibcProcess.waitpid(process.ProcessId, &status, 0) < 0)
+        {
+            if (Marshal.GetLastPInvokeError() != LibcProcess.EINTR)
+            {
+                return 0;
+            }
+        }
+
+        int signal = status & 0x7f;
+        return signal != 0 ? 128 + signal : (status >> 8) & 0xff;
+    }
+
+    /// <summary>In the spawned process: standard error becomes what standard output is, which closes the pipe to the caller.</summary>
+    public static void LeaveCaller() => _ = LibcProcess.dup2(1, 2);
+
+    /// <summary>Files that this process makes from now on are its owner's alone.</summary>
+    public static void KeepFilesPrivate() => _ = LibcProcess.umask(0x3f);
+
+    private static int Spawn(string program, IReadOnlyList<string> arguments, string marker, bool keepStandardError, int standardError)
+    {
+        byte* fileActions = stackalloc byte[LibcProcess.OpaqueSize];
+        byte* attributes = stackalloc byte[LibcProcess.OpaqueSize];
+        byte* path = (byte*)Marshal.StringToCoTaskMemUTF8(program);
+        byte** argv = Strings(arguments);
+        byte** environment = EnvironmentWith(marker, out byte* added);
+        Check(LibcProcess.posix_spawn_file_actions_init(fileActions));
+        Check(LibcProcess.posix_spawnattr_init(attributes));
+        try
+        {
+            fixed (byte* devNull = "/dev/null\0"u8)
+            {
+                Check(LibcProcess.posix_spawn_file_actions_addopen(fileActions, 0, devNull, LibcProcess.O_RDWR, 0));
+                Check(LibcProcess.posix_spawn_file_actions_adddup2(fileActions, keepStandardError ? 2 : 0, 1));
+                Check(LibcProcess.posix_spawn_file_actions_adddup2(fileActions, standardError, 2));
+                SetSignals(attributes);
+                int process;
+                Check(LibcProcess.posix_spawn(&process, path, fileActions, attributes, argv, environment));
+                return process;
+            }
+        }
+        finally
+        {
+            _ = LibcProcess.posix_spawn_file_actions_destroy(fileActions);
+            _ = LibcProcess.posix_spawnattr_destroy(attributes);
+            Marshal.FreeCoTaskMem((nint)path);
+            Free(argv);
+            Marshal.FreeCoTaskMem((nint)added);
+            NativeMemory.Free(environment);
+        }
+    }
+
+    // A shell ignores SIGINT for its background jobs, and an ignored signal outlives exec: the daemon starts with none ignored or blocked.
+    private static void SetSignals(byte* attributes)
+    {
+        const int SigKill = 9;
+        const int SigStop = 19;
+        byte* signals = stackalloc byte[LibcProcess.OpaqueSize];
+        Check(LibcProcess.posix_spawnattr_setflags(
+            attributes, LibcProcess.POSIX_SPAWN_SETSID | LibcProcess.POSIX_SPAWN_SETSIGDEF | LibcProcess.POSIX_SPAWN_SETSIGMASK));
+        _ = LibcProcess.sigemptyset(signals);
+        Check(LibcProcess.posix_spawnattr_setsigmask(attributes, signals));
+        _ = LibcProcess.sigfillset(signals);
+        _ = LibcProcess.sigdelset(signals, SigKill);
+        _ = LibcProcess.sigdelset(signals, SigStop);
+        Check(LibcProcess.posix_spawnattr_setsigdefault(attributes, signals));
+    }
+
+    /// <summary>A caller may have closed its standard descriptors; a pipe in their place would be overwritten by the file actions.</summary>
+    private static int AboveStandard(int descriptor)
+    {
+        if (descriptor > 2)
+        {
+            return descriptor;
+        }
+
+        int moved = LibcProcess.fcntl(descriptor, LibcProcess.F_DUPFD_CLOEXEC, 3);
+        _ = LibcProcess.close(descriptor);
+        return moved;
+    }
+
+    // Whatever the caller left open without close-on-exec would otherwise live as long as the daemon: $(wg-quick up) would hang.
+    private static void CloseOnExec(ReadOnlySpan<int> keep)
+    {
+        foreach (string entry in Directory.EnumerateFileSystemEntries("/proc/self/fd"))
+        {
+            int descriptor = int.Parse(Path.GetFileName(entry.AsSpan()), CultureInfo.InvariantCulture);
+            if (descriptor > 2)
+            {
+                _ = LibcProcess.fcntl(descriptor, LibcProcess.F_SETFD, keep.Contains(descriptor) ? 0 : LibcProcess.FD_CLOEXEC);
+            }
+        }
+    }
+
+    // The environment is handed on as it is, byte for byte, by its pointers.
+    private static byte** EnvironmentWith(string marker, out byte* added)
+    {
+        byte** inherited = *(byte***)NativeLibrary.GetExport(NativeLibrary.GetMainProgramHandle(), "environ");
+        nuint count = 0;
+        while (inherited != null && inherited[count] != null)
+        {
+            count++;
+        }
+
+        var environment = (byte**)NativeMemory.AllocZeroed(count + 2, (nuint)sizeof(byte*));
+        for (nuint i = 0; i < count; i++)
+        {
+            environment[i] = inherited[i];
+        }
+
+        added = (byte*)Marshal.StringToCoTaskMemUTF8(marker);
+        environment[count] = added;
+        return environment;
+    }
+
+    private static byte** Strings(IReadOnlyList<string> values)
+    {
+        var pointers = (byte**)NativeMemory.AllocZeroed((nuint)values.Count + 1, (nuint)sizeof(byte*));
+        for (int i = 0; i < values.Count; i++)
+        {
+            pointers[i] = (byte*)Marshal.StringToCoTaskMemUTF8(values[i]);
+        }
+
+        return pointers;
+    }
+
+    private static void Free(byte** strings)
+    {
+        for (byte** each = strings; *each != null; each++)
+        {
+            Marshal.FreeCoTaskMem((nint)(*each));
+        }
+
+        NativeMemory.Free(strings);
+    }
+
+    private static void Check(int errno)
+    {
+        if (errno != 0)
+        {
+            throw Failed("posix_spawn", errno);
+        }
+    }
+
+    private static IOException Failed(string call, int errno) => new($"{call}: {new Win32Exception(errno).Message}", errno);
+}

@@ -52,3 +52,12 @@ now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 refuses() { # command that has to fail
 	! "$@" >/dev/null 2>&1 || fail "succeeded, but has to fail: $*"
 }
+
+# How many lines match (an extended regular expression, or -F and a string), 0 included.
+occurrences() {
+	if [[ $1 == -F ]]; then
+		grep -cF -- "${@:2}" || true
+	else
+		grep -cE -- "$@" || true
+	fi
+}

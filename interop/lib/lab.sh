@@ -50,6 +50,11 @@ on() { # host command...
 	fi
 }
 
+# For commands in the background (launch a ... &): $! is then the command itself, not a shell around it.
+launch() { # host command...
+	exec nsenter --target "${holder[$1]}" --mount --net -- "${@:2}"
+}
+
 feed() { # host command... : with standard input
 	local name=$1 input
 	shift
@@ -106,7 +111,7 @@ machine_start() { # host, host and interface of the tap at the other end of its 
 	machine[$name]=off
 	# Never KVM: nested in another hypervisor it may be offered and then hang. With RDRAND, because the module drops
 	# handshakes until the random number generator is seeded. One machine has one card.
-	on "$at" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 320 -nodefaults -no-user-config -display none -no-reboot \
+	launch "$at" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 320 -nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$KERNEL_KIT/vmlinuz" -initrd "$KERNEL_KIT/initramfs" \
 		-append "console=ttyS0 panic=-1 random.trust_cpu=on quiet mitigations=off" -serial "file:$lab/$name/console" \
 		-netdev "tap,id=n0,ifname=$tap,script=no,downscript=no" -device virtio-net-pci,netdev=n0,mac="52:54:00:12:34:$((10 + RANDOM % 89))" \
@@ -221,7 +226,7 @@ dump() { # everything that helps after a failure
 	for name in "${hosts[@]}"; do
 		echo "--- $name (${implementation[$name]})"
 		[[ -e /proc/${holder[$name]:-none} && ${machine[$name]:-} != off ]] || { echo "(not running)"; continue; }
-		on "$name" wg show || true
+		on "$name" timeout 3 wg show | head -n 40 || true
 		on "$name" ip -brief address || true
 		on "$name" ip route || true
 		on "$name" ss -unap || true

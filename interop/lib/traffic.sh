@@ -55,13 +55,13 @@ declare -A capture_pid=()
 capture() {
 	local name=$1 at=$2 interface=$3
 	shift 3
-	on "$at" tcpdump -n -U --immediate-mode -s 0 -i "$interface" -w "$lab/$name.pcap" "$@" 2>"$lab/$name.tcpdump" &
+	launch "$at" tcpdump -n -U --immediate-mode -s 0 -i "$interface" -w "$lab/$name.pcap" "$@" 2>"$lab/$name.tcpdump" &
 	capture_pid[$name]=$!
 	quietly_await 10 "tcpdump listens on $at" grep -q 'listening on' "$lab/$name.tcpdump"
 }
 
 captured() {
-	kill -INT "${capture_pid[$1]}"
+	kill -TERM "${capture_pid[$1]}"
 	wait "${capture_pid[$1]}" || true
 	echo "$lab/$1.pcap"
 }

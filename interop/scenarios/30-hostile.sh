@@ -1,0 +1,142 @@
+#!/bin/bash
+# Strangers and mistakes: nothing crashes, hangs or grows; silence towards the network, an error towards whoever configures.
+
+# The daemon's state that must not change under attack.
+still_well() { # daemon, descriptors before, resident KiB before
+	check "the daemon is the same process" "$(daemon_pid a wg0)" == "$1"
+	quietly_await 3 "descriptors as before" test "$(find "/proc/$1/fd" -mindepth 1 | wc -l)" -le "$2"
+	check "resident KiB, $3 before" "$(awk '/^VmRSS/ { print $2 }' "/proc/$1/status")" -le $(($3 + 4096))
+	await 6 "and a ping comes back" on a ping -n -q -c 1 -W 1 192.168.241.2
+}
+
+# A third host s, the stranger, on the same cable as a and b.
+with_a_stranger() {
+	host a wgsharp
+	host b wgsharp
+	host s none
+	host hub none
+	on hub ip link add br0 type bridge
+	on hub ip link set br0 up
+	link hub:to_a "" a:eth0 10.0.0.1/24,fd00:aa::1/96
+	link hub:to_b "" b:eth0 10.0.0.2/24,fd00:aa::2/96
+	link hub:to_s "" s:eth0 10.0.0.3/24,fd00:aa::3/96
+	for port in to_a to_b to_s; do
+		on hub ip link set "$port" master br0
+	done
+	new_key a
+	new_key b
+	quietly_await 5 "s reaches a" on s ping -n -q -c 1 -W 0.2 fd00:aa::1
+}
+
+# Datagrams of every length and type, random and mutated from real ones: no answer, no crash, no growth.
+# limit: 90
+scenario_hostile_datagrams() {
+	local daemon was_open was_resident to
+	with_a_stranger
+	capture real hub br0 udp
+	capture answers s eth0 'udp src port 1'
+	tunnel 4 both
+	pings a 192.168.241.2 5
+	captured real >/dev/null
+	tcpdump -n -x -r "$lab/real.pcap" udp 2>/dev/null | awk '
+		/^[0-9]/ { if (hex) print substr(hex, 57); hex = "" }
+		/^\t0x/ { sub(/^\t0x[0-9a-f]*: */, ""); gsub(/ /, ""); hex = hex $0 }
+		END { if (hex) print substr(hex, 57) }' >"$lab/messages"
+	check "real messages to mutate" "$(wc -l <"$lab/messages")" -ge 10
+	daemon=$(daemon_pid a wg0)
+	# The first round may warm buffers up; the second may not cost anything.
+	for to in 10.0.0.1 fd00:aa::1; do
+		on s "$library/hostile.pl" datagrams 1 20000 "$to" 1 "$lab/messages"
+	done
+	was_open=$(find "/proc/$daemon/fd" -mindepth 1 | wc -l)
+	was_resident=$(awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status")
+	for to in 10.0.0.1 fd00:aa::1; do
+		on s "$library/hostile.pl" datagrams 2 50000 "$to" 1 "$lab/messages"
+	done
+	note "140,000 hostile datagrams over IPv4 and IPv6"
+	still_well "$daemon" "$was_open" "$was_resident"
+	captured answers >/dev/null
+	check "answers to the stranger" "$(packets answers)" == 0
+	check "a's endpoint of b" "$(endpoint a wg0 "${pub[b]}")" == 10.0.0.2:2
+}
+
+# Every length from 0 to 1500 and around 64 KiB, for each message type.
+scenario_hostile_datagrams_of_every_length() {
+	local daemon
+	with_a_stranger
+	tunnel 4 both
+	pings a 192.168.241.2
+	daemon=$(daemon_pid a wg0)
+	# shellcheck disable=SC2016  # perl's variables
+	on s perl -MSocket -e '
+		socket(my $s, AF_INET, SOCK_DGRAM, 0) or die;
+		my $to = pack_sockaddr_in(1, inet_aton("10.0.0.1"));
+		for my $type (0 .. 5) {
+			for my $length (0 .. 1500, 65400 .. 65507) {
+				send($s, substr(pack("V", $type) . "\xa5" x $length, 0, $length), 0, $to);
+			}
+		}'
+	note "six types in 1609 lengths each"
+	check "the daemon is the same process" "$(daemon_pid a wg0)" == "$daemon"
+	pings a 192.168.241.2
+	note "and a ping comes back"
+}
+
+# Packets of every kind of nonsense into the tunnel interface: truncated, of no version, with lengths that lie.
+scenario_hostile_packets_into_the_tunnel() {
+	local daemon was_open was_resident
+	cable wgsharp
+	tunnel 4 both
+	pings a 192.168.241.2
+	daemon=$(daemon_pid a wg0)
+	on a "$library/hostile.pl" packets 1 20000 wg0
+	was_open=$(find "/proc/$daemon/fd" -mindepth 1 | wc -l)
+	was_resident=$(awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status")
+	on a "$library/hostile.pl" packets 2 100000 wg0
+	note "120,000 hostile packets"
+	still_well "$daemon" "$was_open" "$was_resident"
+}
+
+# Configuration requests of every kind of nonsense: each gets an error, none is applied in part, and wg works on.
+scenario_hostile_configuration() {
+	local daemon was_open was_resident
+	cable wgsharp
+	tunnel 4 both
+	pings a 192.168.241.2
+	daemon=$(daemon_pid a wg0)
+	on a wg showconf wg0 >"$lab/before"
+	on a "$library/hostile.pl" uapi 1 0 /var/run/wireguard/wg0.sock >"$lab/answers"
+	check "kinds of wrong lines answered with EINVAL or EPROTO" "$(occurrences ': -(22|71)$' "$lab/answers") of $(occurrences ': -?[0-9n].*' "$lab/answers")" == "23 of 23"
+	check "a line without '=' is EPROTO" "$(grep '^no equals sign' "$lab/answers")" == "no equals sign: -71"
+	on a wg showconf wg0 >"$lab/after"
+	cmp "$lab/before" "$lab/after" || fail "a wrong request was applied in part: $(diff "$lab/before" "$lab/after")"
+	note "the configuration is what it was"
+	on a "$library/hostile.pl" uapi 1 200 /var/run/wireguard/wg0.sock >"$lab/answers"
+	was_open=$(find "/proc/$daemon/fd" -mindepth 1 | wc -l)
+	was_resident=$(awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status")
+	on a "$library/hostile.pl" uapi 2 2000 /var/run/wireguard/wg0.sock >"$lab/answers"
+	note "$(tail -n 1 "$lab/answers")"
+	# What was mutated may have been right by chance.
+	on a wg setconf wg0 "$lab/before"
+	still_well "$daemon" "$was_open" "$was_resident"
+	refuses on a wg set wg0 listen-port 65536
+	refuses on a wg set wg0 peer nonsense
+	note "wg set with a wrong value fails"
+}
+
+# 64 connections to the UAPI socket that say half a sentence and wait: wg and the tunnel do not notice.
+scenario_half_written_requests() {
+	cable wgsharp
+	tunnel 4 both
+	pings a 192.168.241.2
+	# shellcheck disable=SC2016  # perl's variables
+	launch a perl -MIO::Socket::UNIX -e '
+		$| = 1;
+		for (1 .. 64) { my $s = IO::Socket::UNIX->new(Peer => "/var/run/wireguard/wg0.sock") or die "$_: $!\n"; print $s "set=1\nlisten_po"; $s->flush; push @s, $s }
+		print "open\n"; sleep 60' >"$lab/half" &
+	quietly_await 5 "64 connections" grep -q open "$lab/half"
+	await 1 "wg show answers" on a timeout 1 wg show wg0
+	await 1 "wg set answers" on a timeout 1 wg set wg0 peer "${pub[b]}" persistent-keepalive 0
+	pings a 192.168.241.2 3 -i 0.1
+	note "three pings come back"
+}

@@ -1,0 +1,145 @@
+using System.Buffers.Binary;
+using WgSharp.Engine.Offload;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Mtu;
+
+/// <summary>
+/// Lowers the maximum segment size that a TCP SYN or SYN-ACK announces to what fits through the tunnel, so that neither end
+/// ever sends a segment that would not: what <c>iptables … TCPMSS --clamp-mss-to-pmtu</c> does, without it.
+/// </summary>
+public static class MssClamp
+{
+    /// <summary>What an end may assume where nothing was announced (RFC 9293, section 3.7.1): never clamped below.</summary>
+    public const int FloorIPv4 = 536;
+
+    /// <inheritdoc cref="FloorIPv4"/>
+    public const int FloorIPv6 = 1220;
+
+    private const byte EndOfOptions = 0;
+    private const byte NoOperation = 1;
+    private const byte MaximumSegmentSize = 2;
+    private const int MaximumSegmentSizeLength = 4;
+
+    /// <summary>Rewrites the option in place and updates the TCP checksum; a checksum that was wrong stays wrong.</summary>
+    /// <param name="packet">One IP packet, without padding. Anything but a whole SYN is left alone.</param>
+    /// <param name="maxPacket">The longest inner packet that fits through, in bytes.</param>
+    /// <returns>Whether something was changed.</returns>
+    public static bool Clamp(Span<byte> packet, int maxPacket)
+    {
+        if (!TryFindTcp(packet, out int start, out bool isIPv4) || packet.Length < start + Tcp.MinHeaderSize)
+        {
+            return false;
+        }
+
+        Span<byte> tcp = packet[start..];
+        int headerLength = (tcp[Tcp.DataOffsetOffset] >> 4) * 4;
+        if ((tcp[Tcp.FlagsOffset] & Tcp.Syn) == 0 || headerLength > tcp.Length)
+        {
+            return false;
+        }
+
+        int most = isIPv4
+            ? Math.Max(maxPacket - IpPacket.IPv4HeaderSize - Tcp.MinHeaderSize, FloorIPv4)
+            : Math.Max(maxPacket - IpPacket.IPv6HeaderSize - Tcp.MinHeaderSize, FloorIPv6);
+        return most <= ushort.MaxValue && ClampOptions(tcp, headerLength, (ushort)most);
+    }
+
+    private static bool ClampOptions(Span<byte> tcp, int headerLength, ushort most)
+    {
+        bool changed = false;
+        for (int at = Tcp.MinHeaderSize; at < headerLength && tcp[at] != EndOfOptions;)
+        {
+            if (tcp[at] == NoOperation)
+            {
+                at++;
+                continue;
+            }
+
+            int length = at + 1 < headerLength ? tcp[at + 1] : 0;
+            if (length < 2 || at + length > headerLength)
+            {
+                break;
+            }
+
+            if (tcp[at] == MaximumSegmentSize && length == MaximumSegmentSizeLength)
+            {
+                changed |= Lower(tcp, at + 2, most);
+            }
+
+            at += length;
+        }
+
+        return changed;
+    }
+
+    private static bool Lower(Span<byte> tcp, int at, ushort most)
+    {
+        ushort announced = BinaryPrimitives.ReadUInt16BigEndian(tcp[at..]);
+        if (announced <= most)
+        {
+            return false;
+        }
+
+        BinaryPrimitives.WriteUInt16BigEndian(tcp[at..], most);
+
+        // At an odd offset the two bytes belong to two words of the sum, each in the other half.
+        bool isOdd = at % 2 != 0;
+        ushort oldWord = isOdd ? BinaryPrimitives.ReverseEndianness(announced) : announced;
+        ushort newWord = isOdd ? BinaryPrimitives.ReverseEndianness(most) : most;
+        Span<byte> checksum = tcp[Tcp.ChecksumOffset..];
+        BinaryPrimitives.WriteUInt16BigEndian(
+            checksum, InternetChecksum.Update(BinaryPrimitives.ReadUInt16BigEndian(checksum), oldWord, newWord));
+        return true;
+    }
+
+    private static bool TryFindTcp(ReadOnlySpan<byte> packet, out int start, out bool isIPv4)
+    {
+        start = 0;
+        isIPv4 = packet.Length >= IpPacket.IPv4HeaderSize && packet[0] >> 4 == 4;
+        if (!isIPv4)
+        {
+            return packet.Length >= IpPacket.IPv6HeaderSize && packet[0] >> 4 == 6 && TryWalkIPv6Headers(packet, out start);
+        }
+
+        const int FragmentOffset = 0x1FFF;
+        start = (packet[0] & 0x0F) * 4;
+        return start >= IpPacket.IPv4HeaderSize
+            && packet[9] == Tcp.Protocol
+            && (BinaryPrimitives.ReadUInt16BigEndian(packet[6..]) & FragmentOffset) == 0;
+    }
+
+    /// <summary>Passes over hop-by-hop options, routing, fragment (first ones), authentication and destination options (RFC 8200, section 4).</summary>
+    private static bool TryWalkIPv6Headers(ReadOnlySpan<byte> packet, out int start)
+    {
+        start = IpPacket.IPv6HeaderSize;
+        byte next = packet[6];
+        while (next != Tcp.Protocol)
+        {
+            if (start + 8 > packet.Length)
+            {
+                return false;
+            }
+
+            ReadOnlySpan<byte> header = packet[start..];
+            switch (next)
+            {
+                case 0 or 43 or 60:
+                    start += (header[1] + 1) * 8;
+                    break;
+                case 44 when (BinaryPrimitives.ReadUInt16BigEndian(header[2..]) & 0xFFF8) == 0:
+                    start += 8;
+                    break;
+                case 51:
+                    start += (header[1] + 2) * 4;
+                    break;
+                default:
+                    return false;
+            }
+
+            next = header[0];
+        }
+
+        return true;
+    }
+}

@@ -1,0 +1,184 @@
+using System.Buffers.Binary;
+using WgSharp.Engine.Mtu;
+using WgSharp.Engine.Tests.Offload;
+
+namespace WgSharp.Engine.Tests.Mtu;
+
+public sealed class MssClampTests
+{
+    private const byte SynAck = InnerPackets.Syn | InnerPackets.Ack;
+
+    /// <summary>What Linux puts on a SYN: MSS, SACK permitted, timestamps, NOP, window scale.</summary>
+    private static byte[] LinuxOptions(ushort mss) => [2, 4, (byte)(mss >> 8), (byte)mss, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7];
+
+    private static byte[] Packet(bool isIPv6, byte[] options, byte flags = InnerPackets.Syn, byte[]? payload = null) =>
+        InnerPackets.Build(new Flow { IsIPv6 = isIPv6, TcpOptions = options }, payload ?? [], flags: flags);
+
+    private static ushort AnnouncedAt(byte[] packet, bool isIPv6, int option = 0) =>
+        BinaryPrimitives.ReadUInt16BigEndian(packet.AsSpan((isIPv6 ? 60 : 40) + option + 2));
+
+    [Theory]
+    [InlineData(false, InnerPackets.Syn, 1420, 1380)]
+    [InlineData(false, SynAck, 1420, 1380)]
+    [InlineData(true, InnerPackets.Syn, 1420, 1360)]
+    [InlineData(true, SynAck, 1280, 1220)]
+    [InlineData(false, InnerPackets.Syn, 500, MssClamp.FloorIPv4)]
+    [InlineData(true, InnerPackets.Syn, 1000, MssClamp.FloorIPv6)]
+    [InlineData(false, InnerPackets.Syn, -5, MssClamp.FloorIPv4)]
+    public void The_announced_size_comes_down_to_what_fits(bool isIPv6, byte flags, int maxPacket, int expected)
+    {
+        byte[] packet = Packet(isIPv6, LinuxOptions(1460), flags);
+        Assert.True(MssClamp.Clamp(packet, maxPacket));
+        Assert.Equal(Packet(isIPv6, LinuxOptions((ushort)expected), flags), packet);
+    }
+
+    [Theory]
+    [InlineData(1380, 1420)]
+    [InlineData(536, 576)]
+    [InlineData(100, 1420)]
+    [InlineData(100, 100)]
+    [InlineData(1460, 70_000)]
+    public void It_never_goes_up(ushort announced, int maxPacket)
+    {
+        byte[] packet = Packet(false, LinuxOptions(announced));
+        Assert.False(MssClamp.Clamp(packet, maxPacket));
+        Assert.Equal(Packet(false, LinuxOptions(announced)), packet);
+    }
+
+    [Fact]
+    public void Every_such_option_is_lowered_at_odd_offsets_too()
+    {
+        byte[] packet = Packet(false, [1, 2, 4, 0xFF, 0xFF, 1, 1, 2, 4, 5, 0xB4, 0], payload: [1, 2, 3]);
+        Assert.True(MssClamp.Clamp(packet, 1420));
+        Assert.Equal(1380, AnnouncedAt(packet, false, 1));
+        Assert.Equal(1380, AnnouncedAt(packet, false, 7));
+        InnerPackets.AssertWellFormed(packet);
+    }
+
+    [Fact]
+    public void A_wrong_checksum_stays_wrong()
+    {
+        byte[] packet = Packet(false, LinuxOptions(1460));
+        packet[36] ^= 0x40;
+        Assert.True(MssClamp.Clamp(packet, 1420));
+        Assert.NotEqual(0, InnerPackets.NaiveChecksum(packet.AsSpan(20), InnerPackets.NaivePseudoHeader(packet, packet.Length - 20)));
+    }
+
+    public static TheoryData<string, byte[]> LeftAlone => new()
+    {
+        { "no SYN", Packet(false, LinuxOptions(1460), InnerPackets.Ack) },
+        { "UDP", InnerPackets.Build(new Flow { IsTcp = false }, new byte[40]) },
+        { "no options", Packet(false, []) },
+        { "after the end of options", Packet(false, [0, 2, 4, 5, 0xB4, 0, 0, 0]) },
+        { "inside another option", Packet(false, [253, 8, 2, 4, 5, 0xB4, 0, 0]) },
+        { "option of length 0", Packet(false, [9, 0, 2, 4, 5, 0xB4, 0, 0]) },
+        { "option of length 1", Packet(false, [9, 1, 2, 4, 5, 0xB4, 0, 0]) },
+        { "option behind the header", Packet(false, [1, 1, 2, 4], payload: [0xFF, 0xFF]) },
+        { "length of the option missing", Packet(false, [1, 1, 1, 2], payload: [4, 0xFF, 0xFF]) },
+        { "wrong length", Packet(false, [2, 3, 0xFF, 2, 5, 0xFF, 0xFF, 0]) },
+        { "later fragment", LaterFragment() },
+        { "empty", [] },
+        { "header of 16 bytes", [0x44, .. Packet(false, LinuxOptions(1460))[1..]] },
+        { "cut off", Packet(false, LinuxOptions(1460))[..59] },
+        { "IPv6 fragment header, later", WithExtension(44, [6, 0, 0, 8, 1, 2, 3, 4]) },
+        { "IPv6 unknown header", WithExtension(50, [6, 0, 0, 0, 1, 2, 3, 4]) },
+        { "IPv6 header longer than the packet", WithExtension(0, [6, 200, 0, 0, 1, 2, 3, 4]) },
+        { "IPv6 headers without end", WithExtension(0, [0, 0, 0, 0, 0, 0, 0, 0])[..48] },
+    };
+
+    [Theory]
+    [MemberData(nameof(LeftAlone))]
+    public void Everything_else_is_left_alone(string what, byte[] packet)
+    {
+        byte[] before = [.. packet];
+        Assert.False(MssClamp.Clamp(packet, 600), what);
+        Assert.Equal(before, packet);
+    }
+
+    [Theory]
+    [InlineData(0, new byte[] { 6, 0, 1, 4, 0, 0, 0, 0 })]
+    [InlineData(60, new byte[] { 6, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })]
+    [InlineData(43, new byte[] { 6, 0, 4, 0, 0, 0, 0, 0 })]
+    [InlineData(44, new byte[] { 6, 0, 0, 1, 1, 2, 3, 4 })]
+    [InlineData(51, new byte[] { 6, 2, 0, 0, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 0 })]
+    [InlineData(0, new byte[] { 60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0 })]
+    public void IPv6_extension_headers_are_passed_over(byte next, byte[] extension)
+    {
+        byte[] packet = WithExtension(next, extension);
+        Assert.True(MssClamp.Clamp(packet, 1400));
+        byte[] tcp = packet[(40 + extension.Length)..];
+        Assert.Equal(1340, BinaryPrimitives.ReadUInt16BigEndian(tcp.AsSpan(22)));
+        byte[] plain = Packet(true, LinuxOptions(1340));
+        Assert.Equal(plain[40..], tcp);
+    }
+
+    [Fact]
+    public void Random_options_keep_the_checksum_right_and_change_nothing_but_announced_sizes()
+    {
+        Random random = new(11);
+        int changes = 0;
+        for (int i = 0; i < 30_000; i++)
+        {
+            byte[] options = new byte[random.Next(0, 11) * 4];
+            random.NextBytes(options);
+            for (int j = 0; j < options.Length && random.Next(4) > 0; j++)
+            {
+                options[j] = (byte)random.Next(6);
+            }
+
+            int at = random.Next(8);
+            if (options.Length >= at + 4 && random.Next(2) == 0)
+            {
+                options.AsSpan(0, at).Fill(1);
+                new byte[] { 2, 4 }.CopyTo(options, at);
+            }
+
+            byte[] packet = Packet(random.Next(2) == 0, options, (byte)random.Next(256), new byte[random.Next(3)]);
+            byte[] before = [.. packet];
+            bool changed = MssClamp.Clamp(packet, random.Next(500, 1500));
+            Assert.Equal(changed, !before.AsSpan().SequenceEqual(packet));
+            InnerPackets.AssertWellFormed(packet);
+            changes += changed ? 1 : 0;
+        }
+
+        Assert.InRange(changes, 2000, 30_000);
+    }
+
+    [Fact]
+    public void Noise_is_survived()
+    {
+        Random random = new(12);
+        for (int i = 0; i < 100_000; i++)
+        {
+            byte[] noise = new byte[random.Next(120)];
+            random.NextBytes(noise);
+            if (noise.Length > 9)
+            {
+                noise[0] = (byte)((random.Next(2) == 0 ? 0x40 : 0x60) | (noise[0] & 15));
+                noise[random.Next(2) == 0 ? 6 : 9] = (byte)random.Next(65);
+            }
+
+            byte[] before = [.. noise];
+            if (!MssClamp.Clamp(noise, 1280))
+            {
+                Assert.Equal(before, noise);
+            }
+        }
+    }
+
+    private static byte[] LaterFragment()
+    {
+        byte[] packet = Packet(false, LinuxOptions(1460));
+        packet[7] = 1;
+        return packet;
+    }
+
+    private static byte[] WithExtension(byte next, byte[] extension)
+    {
+        byte[] plain = Packet(true, LinuxOptions(1460));
+        byte[] packet = [.. plain[..40], .. extension, .. plain[40..]];
+        packet[6] = next;
+        BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(4), (ushort)(packet.Length - 40));
+        return packet;
+    }
+}

@@ -25,7 +25,7 @@ internal sealed class UnreachableReporter
     {
         lock (_lock)
         {
-            if (!IcmpErrors.TryBuildHostUnreachable(offending, _batch.Buffer, out int length) || !_limiter.Allow(IpPacketSource(offending), now))
+            if (!IcmpErrors.TryBuildHostUnreachable(offending, _batch.Buffer, out int length) || !_limiter.Allow(DestinationOf(offending), now))
             {
                 return;
             }
@@ -39,6 +39,6 @@ internal sealed class UnreachableReporter
         }
     }
 
-    private static InetAddress IpPacketSource(ReadOnlySpan<byte> packet) =>
-        IpPacket.TryParse(packet, out IpPacket parsed) ? new InetAddress(parsed.Source) : InetAddress.None;
+    private static InetAddress DestinationOf(ReadOnlySpan<byte> packet) =>
+        IpPacket.TryParse(packet, out IpPacket parsed) ? new InetAddress(parsed.Destination) : InetAddress.None;
 }

@@ -119,6 +119,7 @@ public sealed partial class Device
         if (configuration.Endpoint is { } endpoint)
         {
             peer.SetEndpoint(endpoint);
+            peer.Timers.NoteInitiationPossible();
         }
 
         if (configuration.ReplaceAllowedIps)
@@ -140,7 +141,7 @@ public sealed partial class Device
 
         if (configuration.PersistentKeepaliveInterval is { } interval)
         {
-            peer.Timers.SetPersistentKeepalive(interval, start: _linkIsUp, now);
+            peer.Timers.SetPersistentKeepalive(interval, _linkIsUp, now);
         }
 
         if (_linkIsUp && !peer.Staged.IsEmpty)

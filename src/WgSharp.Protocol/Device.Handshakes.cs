@@ -53,8 +53,7 @@ public sealed partial class Device
         if (peer is not null)
         {
             peer.Learn(source, localAddress, localInterface);
-            peer.CountReceived(message.Length);
-            peer.Timers.NoteHandshakeTraversal(sent: false, moment.Now);
+            peer.NoteHandshakeReceived(message.Length, moment.Now);
             Plan(peer);
         }
 
@@ -112,8 +111,7 @@ public sealed partial class Device
     /// <summary>Counts a handshake message that was sent or a reply (tx bytes) and stamps activity.</summary>
     public void NoteHandshakeSent(Peer peer, int bytes, Moment moment)
     {
-        peer.CountSent(bytes);
-        peer.Timers.NoteHandshakeTraversal(sent: true, moment.Now);
+        peer.NoteHandshakeSent(bytes, moment.Now);
         Plan(peer);
     }
 

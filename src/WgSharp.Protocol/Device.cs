@@ -117,6 +117,7 @@ public sealed partial class Device : IDisposable
         _linkIsUp = true;
         foreach (Peer peer in _peers)
         {
+            peer.Timers.NoteInitiationPossible();
             peer.Timers.StartPersistentKeepalive(moment.Now);
             Plan(peer);
             if (!peer.Staged.IsEmpty)

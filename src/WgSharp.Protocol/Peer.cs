@@ -34,6 +34,7 @@ public sealed class Peer
     /// <summary>Inbound threads and the control loop replace it as a whole.</summary>
     private volatile Endpoint? _endpoint;
 
+    private readonly PeerActivity _activity = new();
     private long _rxBytes;
     private long _txBytes;
 
@@ -44,6 +45,7 @@ public sealed class Peer
     {
         PublicKey = publicKey;
         Staged = new StagedPackets(budget);
+        Timers = new PeerTimers(_activity);
     }
 
     public PublicKey PublicKey { get; }
@@ -61,7 +63,7 @@ public sealed class Peer
 
     // ---- control loop only ----
 
-    internal PeerTimers Timers { get; } = new();
+    internal PeerTimers Timers { get; }
 
     /// <summary>Made when it is first needed: of 25,000 peers most never shake hands with us today.</summary>
     internal Handshake Handshake => HandshakeIfAny ??= new Handshake(this);
@@ -119,7 +121,7 @@ public sealed class Peer
     public Attention NoteSent(Keypair keypair, int messages, long bytes, bool carriesData, Instant now)
     {
         Interlocked.Add(ref _txBytes, bytes);
-        Attention attention = Timers.NoteSent(messages, carriesData, now) ? Attention.Timers : Attention.None;
+        Attention attention = _activity.NoteSent(messages, carriesData, now) ? Attention.Timers : Attention.None;
 
         // A keypair that was replaced meanwhile needs no successor.
         if (keypair.WantsRekeyOnSend(now) && ReferenceEquals(_keypairs.Current, keypair) && WantsHandshake(now))
@@ -139,7 +141,7 @@ public sealed class Peer
     public Attention NoteReceived(Keypair keypair, int messages, long bytes, bool carriesData, Instant now)
     {
         Interlocked.Add(ref _rxBytes, bytes);
-        Attention attention = Timers.NoteReceived(carriesData, now) ? Attention.Timers : Attention.None;
+        Attention attention = _activity.NoteReceived(carriesData, now) ? Attention.Timers : Attention.None;
 
         Keypairs keypairs = _keypairs;
         keypair.Confirm();
@@ -158,24 +160,29 @@ public sealed class Peer
     }
 
     /// <summary>Outbound, after staging: is a handshake to be asked for now? False while one is under way (REKEY_TIMEOUT), so that a burst asks once.</summary>
-    public bool WantsHandshake(Instant now) => !_isRemoved && Timers.WantsHandshake(now);
+    public bool WantsHandshake(Instant now) => !_isRemoved && _activity.WantsHandshake(now);
 
     /// <summary>Adds flags.</summary>
     /// <returns>True if there were none: the peer is to be queued.</returns>
-    internal bool AddAttention(Attention attention)
-    {
-        // The flags are usually there already while the control loop is on its way; reading is cheaper than writing.
-        return ((Attention)Volatile.Read(ref _attention) & attention) != attention
-            && Interlocked.Or(ref _attention, (int)attention) == 0;
-    }
+    /// <remarks>Always by Interlocked, even if the flag is there: what it is about must be visible before the control loop takes the flag.</remarks>
+    internal bool AddAttention(Attention attention) => Interlocked.Or(ref _attention, (int)attention) == 0;
 
     internal Attention TakeAttention() => (Attention)Interlocked.Exchange(ref _attention, 0);
 
     // ---- control loop only ----
 
-    internal void CountReceived(int bytes) => Interlocked.Add(ref _rxBytes, bytes);
+    /// <summary>An authenticated handshake message arrived.</summary>
+    internal void NoteHandshakeReceived(int bytes, Instant now)
+    {
+        Interlocked.Add(ref _rxBytes, bytes);
+        _activity.NoteHandshakeMessage(sent: false, now);
+    }
 
-    internal void CountSent(int bytes) => Interlocked.Add(ref _txBytes, bytes);
+    internal void NoteHandshakeSent(int bytes, Instant now)
+    {
+        Interlocked.Add(ref _txBytes, bytes);
+        _activity.NoteHandshakeMessage(sent: true, now);
+    }
 
     /// <summary>By configuration: the sticky source of the former endpoint goes with it.</summary>
     internal void SetEndpoint(in InetEndpoint remote) => _endpoint = new Endpoint(remote);

@@ -26,14 +26,17 @@ internal sealed class PeerPair
     /// <summary>Knows A by its key only.</summary>
     public VirtualNode B { get; }
 
+    /// <summary>Seconds: how old the session of <see cref="WithSession"/> is, give or take a round trip.</summary>
+    public const double SessionAge = 20;
+
     public static InetEndpoint At(string address, ushort port) => new(InetAddress.From(System.Net.IPAddress.Parse(address)), port);
 
-    /// <summary>A pair with a session that A began and B has seen confirmed; what was on the wire is forgotten.</summary>
+    /// <summary>A pair with a session that A began and B has seen confirmed, 20 seconds old and silent by now; what was on the wire is forgotten.</summary>
     public static PeerPair WithSession(int seed = 1)
     {
         var pair = new PeerPair(seed);
         pair.A.Send(1);
-        pair.Wire.AdvanceSeconds(1);
+        pair.Wire.AdvanceSeconds(SessionAge);
         Assert.Equal([[1]], pair.B.Received);
         pair.B.Received.Clear();
         pair.Wire.Seen.Clear();

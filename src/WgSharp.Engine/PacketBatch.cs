@@ -114,14 +114,14 @@ public sealed class PacketBatch
 
     /// <param name="bufferSize">Bytes of <see cref="Buffer"/>.</param>
     /// <param name="slots">How many packets it can describe.</param>
-    /// <param name="frames">How many TUN frames and runs each.</param>
+    /// <param name="frames">How many TUN frames.</param>
     /// <param name="trains">How many received datagram trains, each of up to 64 KiB.</param>
     public PacketBatch(int bufferSize, int slots, int frames, int trains = 0)
     {
         Buffer = GC.AllocateUninitializedArray<byte>(bufferSize, pinned: true);
         Packets = new AeadPacket[slots];
         Slots = new PacketSlot[slots];
-        Runs = new PacketRun[frames];
+        Runs = new PacketRun[slots]; // whoever sends decides how well packets join: each may be a run of its own
         Frames = new TunFrame[frames];
         Trains = new DatagramTrain[trains];
         Slices = new BufferSlice[slots];

@@ -84,6 +84,13 @@ public sealed class DataPathTests : IDisposable
     }
 
     [Fact]
+    public void There_is_room_for_every_packet_to_be_a_run_of_its_own()
+    {
+        Assert.Equal(_out.Slots.Length, _out.Runs.Length);
+        Assert.Equal(_in.Slots.Length, _in.Runs.Length);
+    }
+
+    [Fact]
     public void Neither_path_allocates()
     {
         _tunA.Packets = [.. Enumerable.Range(0, 40).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1300, i))];

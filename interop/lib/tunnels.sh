@@ -65,16 +65,34 @@ tunnel() { # 4|6 a|b|both
 	configuration b "$to_a" | up b wg0
 }
 
-# The same by `wg set` on interfaces that exist, the way the kernel's own test does it: everything before link up.
+# Interfaces on a and b that nobody has set up yet, and the endpoints to set: over the loopback where both interfaces can
+# be born in the same namespace and move, over a cable where b is a machine of its own.
+interfaces() { # peer
+	if [[ $1 == kernel && $KERNEL == vm ]]; then
+		cable "$1"
+		create a wg0
+		create b wg0
+		a4=10.0.0.1:1 b4=10.0.0.2:2 a6='[fd00:aa::1]:1' b6='[fd00:aa::2]:2'
+	else
+		loopback "$1"
+		a4=127.0.0.1:1 b4=127.0.0.1:2 a6='[::1]:1' b6='[::1]:2'
+	fi
+}
+
+# Sets everything on interfaces that are down, the way the kernel's own test does it, and takes them up.
 configure() { # [a's endpoint for b] [b's endpoint for a]
+	set_up "$@"
+	on a ip link set wg0 up
+	on b ip link set wg0 up
+}
+
+set_up() {
 	address a wg0 192.168.241.1/24,fd00::1/112
 	address b wg0 192.168.241.2/24,fd00::2/112
 	on a wg set wg0 private-key "$(secret a "${key[a]}")" listen-port 1 \
 		peer "${pub[b]}" preshared-key "$(secret a "$psk")" allowed-ips 192.168.241.2/32,fd00::2/128 ${1:+endpoint "$1"}
 	on b wg set wg0 private-key "$(secret b "${key[b]}")" listen-port 2 \
 		peer "${pub[a]}" preshared-key "$(secret b "$psk")" allowed-ips 192.168.241.1/32,fd00::1/128 ${2:+endpoint "$2"}
-	on a ip link set wg0 up
-	on b ip link set wg0 up
 }
 
 # Both ends count the same bytes and saw the handshake in the same second.

@@ -182,7 +182,7 @@ scenario_up_and_down_100_times() {
 	note "100 x up and down, a ping in every tenth: $((($(now_ms) - from) / 100)) ms each"
 	await 1 "nothing of wg0 is left" gone a wg0
 	after=$(find /proc -maxdepth 1 -name '[0-9]*' | wc -l)
-	check "processes before and after" "$before $after" == "$before $before"
+	check "processes, $before before" "$after" -le "$before"
 	check "files left in /var/run/wireguard" "$(on a find /var/run/wireguard -mindepth 1 | wc -l)" == 0
 }
 

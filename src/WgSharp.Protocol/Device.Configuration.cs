@@ -144,11 +144,7 @@ public sealed partial class Device
             peer.Timers.SetPersistentKeepalive(interval, _linkIsUp, now);
         }
 
-        if (_linkIsUp && !peer.Staged.IsEmpty)
-        {
-            Raise(peer, Attention.Staged);
-        }
-
+        RaiseIfStaged(peer);
         Plan(peer);
     }
 

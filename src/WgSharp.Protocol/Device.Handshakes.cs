@@ -299,6 +299,7 @@ public sealed partial class Device
         peer.Timers.NoteHandshakeCleared();
         peer.Keypairs.Next?.ExpireSending();
         peer.Keypairs.Current?.ExpireSending();
+        RaiseIfStaged(peer);
         Plan(peer);
     }
 

@@ -120,10 +120,7 @@ public sealed partial class Device : IDisposable
             peer.Timers.NoteInitiationPossible();
             peer.Timers.StartPersistentKeepalive(moment.Now);
             Plan(peer);
-            if (!peer.Staged.IsEmpty)
-            {
-                Raise(peer, Attention.Staged);
-            }
+            RaiseIfStaged(peer);
         }
     }
 
@@ -235,6 +232,15 @@ public sealed partial class Device : IDisposable
         if (_linkIsUp && !peer.IsRemoved)
         {
             _deadlines.Set(peer, peer.Timers.PlanNextLook());
+        }
+    }
+
+    /// <summary>Something changed that may let waiting packets go.</summary>
+    private void RaiseIfStaged(Peer peer)
+    {
+        if (_linkIsUp && !peer.Staged.IsEmpty)
+        {
+            Raise(peer, Attention.Staged);
         }
     }
 

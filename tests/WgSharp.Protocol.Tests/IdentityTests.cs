@@ -40,7 +40,11 @@ public sealed class IdentityTests
         pair.A.Apply(new DeviceConfiguration { PrivateKey = key });
         pair.Wire.AdvanceSeconds(1);
         Assert.Equal([HandshakeOutcome.Dropped], pair.A.Outcomes);
-        Assert.Equal(0, pair.A.Device.IndexCount);
+        Assert.Null(pair.A.Peer.Keypairs.Current);
+
+        // The packet still waits: another handshake was begun at once, under the new key.
+        Assert.Equal(2, pair.Wire.Count(MessageType.HandshakeInitiation, pair.A));
+        Assert.Equal(1, pair.A.Device.IndexCount);
     }
 
     [Fact]

@@ -6,7 +6,7 @@ pings() { # from address [count [more options of ping]]
 	local from=$1 to=$2 count=${3:-1} answer
 	shift 2
 	[[ $# -eq 0 ]] || shift
-	answer=$(on "$from" ping -n -q -i 0.2 -W 1 -c "$count" "$@" "$to") || fail "ping from $from to $to: $answer"
+	answer=$(on "$from" ping -n -q -W 1 -c "$count" "$@" "$to") || fail "ping from $from to $to: $answer"
 	[[ $answer == *" 0% packet loss"* ]] || fail "ping from $from to $to: $answer"
 }
 

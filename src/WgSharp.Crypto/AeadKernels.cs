@@ -12,7 +12,7 @@ internal readonly unsafe struct AeadKernels512 : IAeadKernels
 
     public static int MacLanes => Poly1305Vector512.Lanes;
 
-    public static int MacSingles => 2;
+    public static int MacSingles => 3;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Xor(uint* state, AeadScratch* lanes, int count)
@@ -21,13 +21,9 @@ internal readonly unsafe struct AeadKernels512 : IAeadKernels
         {
             ChaCha20Vector512.Xor16(state, lanes);
         }
-        else if (count > 4)
-        {
-            ChaCha20Vector256.Xor8(state, lanes);
-        }
         else
         {
-            ChaCha20Vector512.Xor4(state, lanes);
+            ChaCha20Vector256.Xor8(state, lanes);
         }
     }
 
@@ -35,10 +31,10 @@ internal readonly unsafe struct AeadKernels512 : IAeadKernels
     public static void Fill(AeadScratch* lanes, int from, uint block, ulong nonce, byte* address) => ChaCha20Vector512.Fill(lanes, from, block, nonce, address);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadTail(byte* block, byte* source, int length) => ChaCha20Vector512.LoadTail(block, source, length);
+    public static void Idle(AeadScratch* lanes, int from) => ChaCha20Vector512.Idle(lanes, from);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreTail(byte* destination, byte* block, int length) => ChaCha20Vector512.StoreTail(destination, block, length);
+    public static void XorTail(byte* content, byte* keystream, int length) => ChaCha20Vector512.XorTail(content, keystream, length);
 
     public static void MacInitialize(AeadScratch* scratch, byte* keys) => Poly1305Vector512.Initialize(scratch, keys);
 
@@ -47,8 +43,6 @@ internal readonly unsafe struct AeadKernels512 : IAeadKernels
     public static void MacRestart(AeadScratch* scratch, uint lanes) => Poly1305Vector512.Restart(scratch, lanes);
 
     public static void MacFinish(AeadScratch* scratch, byte* keys, byte* tags) => Poly1305Vector512.Finish(scratch, keys, tags);
-
-    public static void MacSingle(byte* key, byte* content, int length, byte* tag) => Poly1305.Mac(key, content, length, tag);
 }
 
 /// <summary>256-bit vectors: AVX2.</summary>
@@ -60,29 +54,19 @@ internal readonly unsafe struct AeadKernels256 : IAeadKernels
 
     public static int MacLanes => Poly1305Vector256.Lanes;
 
-    public static int MacSingles => 1;
+    public static int MacSingles => 2;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Xor(uint* state, AeadScratch* lanes, int count)
-    {
-        if (count > 2)
-        {
-            ChaCha20Vector256.Xor8(state, lanes);
-        }
-        else
-        {
-            ChaCha20Vector256.Xor2(state, lanes);
-        }
-    }
+    public static void Xor(uint* state, AeadScratch* lanes, int count) => ChaCha20Vector256.Xor8(state, lanes);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Fill(AeadScratch* lanes, int from, uint block, ulong nonce, byte* address) => ChaCha20Vector256.Fill(lanes, from, block, nonce, address);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadTail(byte* block, byte* source, int length) => ChaCha20Vector256.LoadTail(block, source, length);
+    public static void Idle(AeadScratch* lanes, int from) => ChaCha20Vector256.Idle(lanes, from);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreTail(byte* destination, byte* block, int length) => ChaCha20Vector256.StoreTail(destination, block, length);
+    public static void XorTail(byte* content, byte* keystream, int length) => ChaCha20Vector256.XorTail(content, keystream, length);
 
     public static void MacInitialize(AeadScratch* scratch, byte* keys) => Poly1305Vector256.Initialize(scratch, keys);
 
@@ -91,6 +75,4 @@ internal readonly unsafe struct AeadKernels256 : IAeadKernels
     public static void MacRestart(AeadScratch* scratch, uint lanes) => Poly1305Vector256.Restart(scratch, lanes);
 
     public static void MacFinish(AeadScratch* scratch, byte* keys, byte* tags) => Poly1305Vector256.Finish(scratch, keys, tags);
-
-    public static void MacSingle(byte* key, byte* content, int length, byte* tag) => Poly1305.Mac(key, content, length, tag);
 }

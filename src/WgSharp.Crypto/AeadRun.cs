@@ -20,9 +20,9 @@ internal unsafe interface IAeadKernels
 
     static abstract void Fill(AeadScratch* lanes, int from, uint block, ulong nonce, byte* address);
 
-    static abstract void LoadTail(byte* block, byte* source, int length);
+    static abstract void Idle(AeadScratch* lanes, int from);
 
-    static abstract void StoreTail(byte* destination, byte* block, int length);
+    static abstract void XorTail(byte* content, byte* keystream, int length);
 
     static abstract void MacInitialize(AeadScratch* scratch, byte* keys);
 
@@ -31,8 +31,6 @@ internal unsafe interface IAeadKernels
     static abstract void MacRestart(AeadScratch* scratch, uint lanes);
 
     static abstract void MacFinish(AeadScratch* scratch, byte* keys, byte* tags);
-
-    static abstract void MacSingle(byte* key, byte* content, int length, byte* tag);
 }
 
 /// <summary>
@@ -47,9 +45,81 @@ internal unsafe interface IAeadKernels
 internal static unsafe class AeadRun<TKernels>
     where TKernels : struct, IAeadKernels
 {
+    /// <summary>A lone packet of up to so many bytes goes without lanes: its three blocks and its one-time key are one small kernel's work.</summary>
+    private const int SmallLength = 3 * AeadScratch.BlockSize;
+
     /// <summary>Every packet with its tag lies within the buffer: the caller has checked.</summary>
-    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Seal(uint* state, byte* buffer, ReadOnlySpan<AeadPacket> packets)
+    {
+        if (packets.Length == 1 && packets[0].Length <= SmallLength)
+        {
+            SealSmall(state, buffer + packets[0].Offset, packets[0].Length, packets[0].Counter);
+        }
+        else
+        {
+            SealLanes(state, buffer, packets);
+        }
+    }
+
+    /// <summary>Every packet with its tag lies within the buffer: the caller has checked. A forged packet stays as it was.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Open(uint* state, byte* buffer, Span<AeadPacket> packets)
+    {
+        if (packets.Length == 1 && packets[0].Length <= SmallLength)
+        {
+            packets[0].Authentic = OpenSmall(state, buffer + packets[0].Offset, packets[0].Length, packets[0].Counter);
+        }
+        else
+        {
+            OpenLanes(state, buffer, packets);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [SkipLocalsInit]
+    private static void SealSmall(uint* state, byte* content, int length, ulong nonce)
+    {
+        byte* keystream = stackalloc byte[4 * AeadScratch.BlockSize];
+        try
+        {
+            ChaCha20Vector256.Keystream4(state, nonce, keystream);
+            XorKeystream(content, keystream + AeadScratch.BlockSize, length);
+            Poly1305.Mac(keystream, content, length, content + length);
+        }
+        finally
+        {
+            AeadScratch.Wipe(keystream, 4);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [SkipLocalsInit]
+    private static bool OpenSmall(uint* state, byte* content, int length, ulong nonce)
+    {
+        byte* keystream = stackalloc byte[4 * AeadScratch.BlockSize];
+        Vector128<byte> tag;
+        try
+        {
+            ChaCha20Vector256.Keystream4(state, nonce, keystream);
+            Poly1305.Mac(keystream, content, length, (byte*)&tag);
+            bool authentic = tag == Vector128.Load(content + length);
+            if (authentic)
+            {
+                XorKeystream(content, keystream + AeadScratch.BlockSize, length);
+            }
+
+            return authentic;
+        }
+        finally
+        {
+            AeadScratch.Wipe(keystream, 4);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [SkipLocalsInit]
+    private static void SealLanes(uint* state, byte* buffer, ReadOnlySpan<AeadPacket> packets)
     {
         byte* memory = stackalloc byte[AeadScratch.Size];
         AeadScratch* scratch = AeadScratch.Place(memory);
@@ -70,9 +140,9 @@ internal static unsafe class AeadRun<TKernels>
         }
     }
 
-    /// <summary>Every packet with its tag lies within the buffer: the caller has checked. A forged packet stays as it was.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     [SkipLocalsInit]
-    public static void Open(uint* state, byte* buffer, Span<AeadPacket> packets)
+    private static void OpenLanes(uint* state, byte* buffer, Span<AeadPacket> packets)
     {
         byte* memory = stackalloc byte[AeadScratch.Size];
         AeadScratch* scratch = AeadScratch.Place(memory);
@@ -100,7 +170,7 @@ internal static unsafe class AeadRun<TKernels>
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void SealChunk(uint* state, byte* buffer, ReadOnlySpan<AeadPacket> packets, AeadScratch* scratch)
     {
         for (int i = 0; i < packets.Length; i++)
@@ -117,7 +187,7 @@ internal static unsafe class AeadRun<TKernels>
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void OpenChunk(uint* state, byte* buffer, Span<AeadPacket> packets, AeadScratch* scratch)
     {
         // Only the one-time keys: an empty packet is its block 0.
@@ -145,7 +215,7 @@ internal static unsafe class AeadRun<TKernels>
     /// <summary>
     /// A lone packet: as many blocks as do not fill all lanes are computed together with block 0, and wait as keystream for the verdict.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void OpenSingle(uint* state, byte* buffer, ref AeadPacket packet, AeadScratch* scratch)
     {
         byte* content = buffer + packet.Offset;
@@ -159,7 +229,7 @@ internal static unsafe class AeadRun<TKernels>
 
         Stream(state, scratch, scratch->Blocks, (first - 1) * AeadScratch.BlockSize, packet.Counter, 0, 0);
         Flush(state, scratch);
-        TKernels.MacSingle(scratch->Keys, content, packet.Length, scratch->Tags);
+        MacSingle(scratch->Keys, content, packet.Length, scratch->Tags);
         packet.Authentic = Vector128.Load(scratch->Tags) == Vector128.Load(content + packet.Length);
         if (!packet.Authentic)
         {
@@ -167,26 +237,23 @@ internal static unsafe class AeadRun<TKernels>
         }
 
         int waiting = Math.Min(packet.Length, (first - 1) * AeadScratch.BlockSize);
-        XorKeystream(scratch, content, waiting);
+        XorKeystream(content, scratch->Blocks, waiting);
         Stream(state, scratch, content, packet.Length, packet.Counter, (uint)first, 0);
         Flush(state, scratch);
     }
 
-    private static void XorKeystream(AeadScratch* scratch, byte* content, int length)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void XorKeystream(byte* content, byte* keystream, int length)
     {
-        byte* keystream = scratch->Blocks;
-        int i = 0;
-        for (; i <= length - AeadScratch.BlockSize; i += AeadScratch.BlockSize)
+        int whole = length & ~(AeadScratch.BlockSize - 1);
+        for (int i = 0; i < whole; i += AeadScratch.BlockSize)
         {
             (Vector512.Load(content + i) ^ Vector512.Load(keystream + i)).Store(content + i);
         }
 
-        if (i < length)
+        if (whole < length)
         {
-            byte* copy = scratch->Idle;
-            TKernels.LoadTail(copy, content + i, length - i);
-            (Vector512.Load(copy) ^ Vector512.Load(keystream + i)).Store(copy);
-            TKernels.StoreTail(content + i, copy, length - i);
+            TKernels.XorTail(content + whole, keystream + whole, length - whole);
         }
     }
 
@@ -225,20 +292,21 @@ internal static unsafe class AeadRun<TKernels>
         }
     }
 
-    /// <summary>Lets a lane work on a copy of a packet's last bytes, so that nothing behind them is touched.</summary>
+    /// <summary>Lets a lane leave its keystream in the scratch, for a packet's last bytes: a whole block would reach beyond them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void SetAside(AeadScratch* scratch, int lane, byte* address, int length)
     {
         int index = scratch->Tails++;
-        scratch->BlocksTouched = Math.Max(scratch->BlocksTouched, scratch->Tails);
         byte* block = scratch->Blocks + (index * AeadScratch.BlockSize);
-        TKernels.LoadTail(block, address, length);
+        Vector512<byte>.Zero.Store(block);
+        scratch->BlocksTouched = Math.Max(scratch->BlocksTouched, scratch->Tails);
         scratch->Address[lane] = (ulong)block;
         scratch->TailAddress[index] = (ulong)address;
         scratch->TailLength[index] = length;
     }
 
     /// <summary>Computes the lanes that are taken.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Flush(uint* state, AeadScratch* scratch)
     {
         int used = scratch->Used;
@@ -247,22 +315,31 @@ internal static unsafe class AeadRun<TKernels>
             return;
         }
 
-        for (int i = used; i < TKernels.StreamLanes; i++)
-        {
-            scratch->Address[i] = (ulong)scratch->Idle;
-        }
-
+        TKernels.Idle(scratch, used);
         TKernels.Xor(state, scratch, used);
         for (int i = 0; i < scratch->Tails; i++)
         {
-            TKernels.StoreTail((byte*)scratch->TailAddress[i], scratch->Blocks + (i * AeadScratch.BlockSize), scratch->TailLength[i]);
+            TKernels.XorTail((byte*)scratch->TailAddress[i], scratch->Blocks + (i * AeadScratch.BlockSize), scratch->TailLength[i]);
         }
 
         scratch->Used = 0;
         scratch->Tails = 0;
     }
 
+    private static void MacSingle(byte* key, byte* content, int length, byte* tag)
+    {
+        if (length >= Poly1305Wide.MinimumLength)
+        {
+            Poly1305Wide.Mac(key, content, length, tag);
+        }
+        else
+        {
+            Poly1305.Mac(key, content, length, tag);
+        }
+    }
+
     /// <summary>The tags of all packets, from their keys, into the scratch.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Mac(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets)
     {
         for (int i = 0; i < packets.Length;)
@@ -277,7 +354,7 @@ internal static unsafe class AeadRun<TKernels>
             }
             else
             {
-                TKernels.MacSingle(keys, buffer + packets[i].Offset, packets[i].Length, tags);
+                MacSingle(keys, buffer + packets[i].Offset, packets[i].Length, tags);
                 i++;
             }
         }
@@ -287,7 +364,7 @@ internal static unsafe class AeadRun<TKernels>
     /// Up to <see cref="IAeadKernels.MacLanes"/> packets at once. All but the last 1-16 bytes of a packet is its body, taken from where
     /// it lies; the rest, padded, and the block with the length are taken from a copy. An empty packet has only the latter.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void MacGroup(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets, byte* keys, byte* tags)
     {
         TKernels.MacInitialize(scratch, keys);
@@ -342,6 +419,7 @@ internal static unsafe class AeadRun<TKernels>
     /// <summary>The bodies, right-aligned: with <c>left</c> blocks to go, the lanes whose bodies have as many or more are at work.</summary>
     /// <param name="body">Blocks in each lane's body.</param>
     /// <param name="longest">A lane that works all the time: the others read along with it until their own turn.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void MacBodies(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets, int* body, int longest)
     {
         int left = Math.Max(body[longest], 0);

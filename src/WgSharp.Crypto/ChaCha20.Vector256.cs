@@ -6,8 +6,8 @@ using System.Runtime.Intrinsics.X86;
 namespace WgSharp.Crypto;
 
 /// <summary>
-/// ChaCha20 (RFC 8439, section 2.3) on 256-bit vectors, as <see cref="ChaCha20Vector512"/> with half the lanes: eight blocks
-/// with one lane each, or two blocks with one half each.
+/// ChaCha20 (RFC 8439, section 2.3) on 256-bit vectors: eight blocks of any packets at once, as <see cref="ChaCha20Vector512"/> with
+/// half the lanes; and the four blocks of a small packet.
 /// </summary>
 internal static unsafe class ChaCha20Vector256
 {
@@ -15,7 +15,7 @@ internal static unsafe class ChaCha20Vector256
 
     /// <summary>XORs the block of each of the first eight lanes onto the 64 bytes at its address.</summary>
     /// <param name="state">The 16 words of the state; counter and the nonce's last 64 bits are the lanes'.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     [SuppressMessage("Design", "MA0051:Method is too long", Justification = "The sixteen words of the state live in registers: they cannot leave this method.")]
     public static void Xor8(uint* state, AeadScratch* lanes)
     {
@@ -73,32 +73,45 @@ internal static unsafe class ChaCha20Vector256
         XorHalves(x3, x7, x11, x15, address[3], address[7]);
     }
 
-    /// <summary>The same for the first two lanes: all that a small packet has.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Xor2(uint* state, AeadScratch* lanes)
+    /// <summary>
+    /// Keystream blocks 0 to 3 of one packet: all that a small packet needs, its one-time key included, in the time of one. Here the
+    /// vectors hold rows of the state, each half another block's.
+    /// </summary>
+    /// <param name="keystream">256 bytes.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    public static void Keystream4(uint* state, ulong nonce, byte* keystream)
     {
-        Vector256<uint> a = Avx2.BroadcastVector128ToVector256(state);
-        Vector256<uint> b = Avx2.BroadcastVector128ToVector256(state + 4);
-        Vector256<uint> c = Avx2.BroadcastVector128ToVector256(state + 8);
-        Vector256<uint> first = Vector256.Create(
-            lanes->Counter[0], state[13], lanes->NonceLow[0], lanes->NonceHigh[0],
-            lanes->Counter[1], state[13], lanes->NonceLow[1], lanes->NonceHigh[1]);
-        Vector256<uint> d = first;
-        Vector256<uint> a0 = a, b0 = b, c0 = c;
+        Vector256<uint> row0 = Avx2.BroadcastVector128ToVector256(state);
+        Vector256<uint> row1 = Avx2.BroadcastVector128ToVector256(state + 4);
+        Vector256<uint> row2 = Avx2.BroadcastVector128ToVector256(state + 8);
+        Vector256<uint> row3 = Avx2.BroadcastVector128ToVector256(state + 12) | Vector256.Create(0, nonce, 0, nonce).AsUInt32();
+        Vector256<uint> row3First = row3 + Vector256.Create(0u, 0, 0, 0, 1, 0, 0, 0);
+        Vector256<uint> row3Second = row3 + Vector256.Create(2u, 0, 0, 0, 3, 0, 0, 0);
+        Vector256<uint> a = row0, b = row1, c = row2, d = row3First;
+        Vector256<uint> e = row0, f = row1, g = row2, h = row3Second;
 
         for (int i = 0; i < 10; i++)
         {
-            QuarterRound(ref a, ref b, ref c, ref d);
-            b = Avx2.Shuffle(b, 0b00_11_10_01);
-            c = Avx2.Shuffle(c, 0b01_00_11_10);
-            d = Avx2.Shuffle(d, 0b10_01_00_11);
-            QuarterRound(ref a, ref b, ref c, ref d);
-            b = Avx2.Shuffle(b, 0b10_01_00_11);
-            c = Avx2.Shuffle(c, 0b01_00_11_10);
-            d = Avx2.Shuffle(d, 0b00_11_10_01);
+            QuarterRoundPair(ref a, ref b, ref c, ref d, ref e, ref f, ref g, ref h);
+
+            // The diagonals come into columns. b is the last to be ready: it stays, and the others move.
+            a = Avx2.Shuffle(a, 0b10_01_00_11);
+            d = Avx2.Shuffle(d, 0b01_00_11_10);
+            c = Avx2.Shuffle(c, 0b00_11_10_01);
+            e = Avx2.Shuffle(e, 0b10_01_00_11);
+            h = Avx2.Shuffle(h, 0b01_00_11_10);
+            g = Avx2.Shuffle(g, 0b00_11_10_01);
+            QuarterRoundPair(ref a, ref b, ref c, ref d, ref e, ref f, ref g, ref h);
+            a = Avx2.Shuffle(a, 0b00_11_10_01);
+            d = Avx2.Shuffle(d, 0b01_00_11_10);
+            c = Avx2.Shuffle(c, 0b10_01_00_11);
+            e = Avx2.Shuffle(e, 0b00_11_10_01);
+            h = Avx2.Shuffle(h, 0b01_00_11_10);
+            g = Avx2.Shuffle(g, 0b10_01_00_11);
         }
 
-        XorHalves(a + a0, b + b0, c + c0, d + first, lanes->Address[0], lanes->Address[1]);
+        StoreHalves(a + row0, b + row1, c + row2, d + row3First, (uint*)keystream);
+        StoreHalves(e + row0, f + row1, g + row2, h + row3Second, (uint*)(keystream + (2 * AeadScratch.BlockSize)));
     }
 
     /// <summary>Sets all lanes from <paramref name="from"/> on to consecutive blocks of one packet; the next fill replaces those beyond its end.</summary>
@@ -119,28 +132,65 @@ internal static unsafe class ChaCha20Vector256
         (addresses + Vector256.Create(4UL << 6)).Store(lanes->Address + from + 4);
     }
 
-    /// <summary>Copies the first <paramref name="length"/> of 64 bytes and touches no other.</summary>
+    /// <summary>Lets all lanes from <paramref name="from"/> on work on one address that nobody needs.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadTail(byte* block, byte* source, int length) => Unsafe.CopyBlockUnaligned(block, source, (uint)length);
+    public static void Idle(AeadScratch* lanes, int from)
+    {
+        Vector256<ulong> idle = Vector256.Create((ulong)lanes->Idle);
+        idle.Store(lanes->Address + from);
+        idle.Store(lanes->Address + from + 4);
+    }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreTail(byte* destination, byte* block, int length) => Unsafe.CopyBlockUnaligned(destination, block, (uint)length);
+    /// <summary>XORs keystream onto fewer than 64 bytes and touches no other: first and last bytes overlap, both are read before one is written.</summary>
+    public static void XorTail(byte* content, byte* keystream, int length)
+    {
+        if (length >= 32)
+        {
+            Vector256<byte> first = Vector256.Load(content) ^ Vector256.Load(keystream);
+            Vector256<byte> last = Vector256.Load(content + length - 32) ^ Vector256.Load(keystream + length - 32);
+            first.Store(content);
+            last.Store(content + length - 32);
+        }
+        else if (length >= 16)
+        {
+            Vector128<byte> first = Vector128.Load(content) ^ Vector128.Load(keystream);
+            Vector128<byte> last = Vector128.Load(content + length - 16) ^ Vector128.Load(keystream + length - 16);
+            first.Store(content);
+            last.Store(content + length - 16);
+        }
+        else
+        {
+            for (int i = 0; i < length; i++)
+            {
+                content[i] ^= keystream[i];
+            }
+        }
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Merge(uint* lanes, Vector256<uint> mine, Vector256<uint> value) =>
         Vector256.ConditionalSelect(mine, value, Vector256.Load(lanes)).Store(lanes);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void QuarterRound(ref Vector256<uint> a, ref Vector256<uint> b, ref Vector256<uint> c, ref Vector256<uint> d)
+    private static void QuarterRoundPair(
+        ref Vector256<uint> a0, ref Vector256<uint> b0, ref Vector256<uint> c0, ref Vector256<uint> d0,
+        ref Vector256<uint> a1, ref Vector256<uint> b1, ref Vector256<uint> c1, ref Vector256<uint> d1)
     {
-        a += b;
-        d = RotateLeft(d ^ a, 16);
-        c += d;
-        b = RotateLeft(b ^ c, 12);
-        a += b;
-        d = RotateLeft(d ^ a, 8);
-        c += d;
-        b = RotateLeft(b ^ c, 7);
+        AddXorRotatePair(ref a0, b0, ref d0, ref a1, b1, ref d1, 16);
+        AddXorRotatePair(ref c0, d0, ref b0, ref c1, d1, ref b1, 12);
+        AddXorRotatePair(ref a0, b0, ref d0, ref a1, b1, ref d1, 8);
+        AddXorRotatePair(ref c0, d0, ref b0, ref c1, d1, ref b1, 7);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddXorRotatePair(
+        ref Vector256<uint> x0, Vector256<uint> y0, ref Vector256<uint> z0, ref Vector256<uint> x1, Vector256<uint> y1, ref Vector256<uint> z1,
+        [ConstantExpected] byte count)
+    {
+        x0 += y0;
+        x1 += y1;
+        z0 = RotateLeft(z0 ^ x0, count);
+        z1 = RotateLeft(z1 ^ x1, count);
     }
 
     /// <summary>Four quarter rounds side by side: their instructions are interleaved, since each one waits for the one before.</summary>
@@ -216,6 +266,16 @@ internal static unsafe class ChaCha20Vector256
     {
         XorBlock(Avx2.Permute2x128(a, b, 0x20), Avx2.Permute2x128(c, d, 0x20), (uint*)lower);
         XorBlock(Avx2.Permute2x128(a, b, 0x31), Avx2.Permute2x128(c, d, 0x31), (uint*)upper);
+    }
+
+    /// <summary>As <see cref="XorHalves"/>, the bare keystream of two blocks in a row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreHalves(Vector256<uint> a, Vector256<uint> b, Vector256<uint> c, Vector256<uint> d, uint* keystream)
+    {
+        Avx2.Permute2x128(a, b, 0x20).Store(keystream);
+        Avx2.Permute2x128(c, d, 0x20).Store(keystream + 8);
+        Avx2.Permute2x128(a, b, 0x31).Store(keystream + 16);
+        Avx2.Permute2x128(c, d, 0x31).Store(keystream + 24);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

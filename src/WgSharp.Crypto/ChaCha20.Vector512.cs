@@ -6,9 +6,8 @@ using System.Runtime.Intrinsics.X86;
 namespace WgSharp.Crypto;
 
 /// <summary>
-/// ChaCha20 (RFC 8439, section 2.3) on 512-bit vectors, two ways round. Sixteen blocks: one vector per word of the state, one lane
-/// per block; every block may be of another packet, for nonce and block counter are vectors too. Four blocks: one vector per row
-/// of the state, one quarter per block, for the few blocks that are left over or all that a small packet has.
+/// ChaCha20 (RFC 8439, section 2.3) of sixteen blocks at once on 512-bit vectors: one vector per word of the state, one lane per
+/// block. Every block may be of another packet, for nonce and block counter are vectors too.
 /// </summary>
 internal static unsafe class ChaCha20Vector512
 {
@@ -16,7 +15,7 @@ internal static unsafe class ChaCha20Vector512
 
     /// <summary>XORs each lane's block onto the 64 bytes at its address.</summary>
     /// <param name="state">The 16 words of the state; counter and the nonce's last 64 bits are the lanes'.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     [SuppressMessage("Design", "MA0051:Method is too long", Justification = "The sixteen words of the state live in registers: they cannot leave this method.")]
     public static void Xor16(uint* state, AeadScratch* lanes)
     {
@@ -74,33 +73,6 @@ internal static unsafe class ChaCha20Vector512
         XorQuarters(x3, x7, x11, x15, address[3], address[7], address[11], address[15]);
     }
 
-    /// <summary>The same for the first four lanes: a quarter of the work, and no slower than it takes one block to be computed.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Xor4(uint* state, AeadScratch* lanes)
-    {
-        Vector512<uint> a = Avx512F.BroadcastVector128ToVector512(state);
-        Vector512<uint> b = Avx512F.BroadcastVector128ToVector512(state + 4);
-        Vector512<uint> c = Avx512F.BroadcastVector128ToVector512(state + 8);
-        Vector512<uint> first = LastRows(state[13], lanes);
-        Vector512<uint> d = first;
-        Vector512<uint> a0 = a, b0 = b, c0 = c;
-
-        for (int i = 0; i < 10; i++)
-        {
-            QuarterRound(ref a, ref b, ref c, ref d);
-            b = Avx512F.Shuffle(b, 0b00_11_10_01);
-            c = Avx512F.Shuffle(c, 0b01_00_11_10);
-            d = Avx512F.Shuffle(d, 0b10_01_00_11);
-            QuarterRound(ref a, ref b, ref c, ref d);
-            b = Avx512F.Shuffle(b, 0b10_01_00_11);
-            c = Avx512F.Shuffle(c, 0b01_00_11_10);
-            d = Avx512F.Shuffle(d, 0b00_11_10_01);
-        }
-
-        ulong* address = lanes->Address;
-        XorQuarters(a + a0, b + b0, c + c0, d + first, address[0], address[1], address[2], address[3]);
-    }
-
     /// <summary>Sets all lanes from <paramref name="from"/> on to consecutive blocks of one packet; the next fill replaces those beyond its end.</summary>
     /// <param name="address">Of the first of these blocks.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -117,51 +89,27 @@ internal static unsafe class ChaCha20Vector512
         (addresses + Vector512.Create(8UL << 6)).Store(lanes->Address + from + 8);
     }
 
-    /// <summary>Copies the first <paramref name="length"/> of 64 bytes and touches no other; the rest of the destination becomes zeros.</summary>
+    /// <summary>Lets all lanes from <paramref name="from"/> on work on one address that nobody needs.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadTail(byte* block, byte* source, int length) =>
-        Avx512BW.MaskLoad(source, Below(length), Vector512<byte>.Zero).Store(block);
+    public static void Idle(AeadScratch* lanes, int from)
+    {
+        Vector512<ulong> idle = Vector512.Create((ulong)lanes->Idle);
+        idle.Store(lanes->Address + from);
+        idle.Store(lanes->Address + from + 8);
+    }
 
+    /// <summary>XORs keystream onto fewer than 64 bytes and touches no other.</summary>
+    /// <param name="keystream">64 readable bytes.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreTail(byte* destination, byte* block, int length) =>
-        Avx512BW.MaskStore(destination, Below(length), Vector512.Load(block));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<byte> Below(int length) => Vector512.LessThan(Vector512<byte>.Indices, Vector512.Create((byte)length));
+    public static void XorTail(byte* content, byte* keystream, int length)
+    {
+        Vector512<byte> mine = Vector512.LessThan(Vector512<byte>.Indices, Vector512.Create((byte)length));
+        Avx512BW.MaskStore(content, mine, Avx512BW.MaskLoad(content, mine, Vector512<byte>.Zero) ^ Vector512.Load(keystream));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Merge(uint* lanes, Vector512<uint> mine, Vector512<uint> value) =>
         Vector512.ConditionalSelect(mine, value, Vector512.Load(lanes)).Store(lanes);
-
-    /// <summary>The last row of the state for four lanes: block counter, then the nonce.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<uint> LastRows(uint noncePrefix, AeadScratch* lanes)
-    {
-        Vector128<uint> counter = Vector128.Load(lanes->Counter);
-        Vector128<uint> low = Vector128.Load(lanes->NonceLow);
-        Vector128<uint> high = Vector128.Load(lanes->NonceHigh);
-        Vector128<uint> prefix = Vector128.Create(noncePrefix);
-        Vector128<ulong> counters01 = Sse2.UnpackLow(counter, prefix).AsUInt64();
-        Vector128<ulong> counters23 = Sse2.UnpackHigh(counter, prefix).AsUInt64();
-        Vector128<ulong> nonces01 = Sse2.UnpackLow(low, high).AsUInt64();
-        Vector128<ulong> nonces23 = Sse2.UnpackHigh(low, high).AsUInt64();
-        return Vector512.Create(
-            Vector256.Create(Sse2.UnpackLow(counters01, nonces01), Sse2.UnpackHigh(counters01, nonces01)),
-            Vector256.Create(Sse2.UnpackLow(counters23, nonces23), Sse2.UnpackHigh(counters23, nonces23))).AsUInt32();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void QuarterRound(ref Vector512<uint> a, ref Vector512<uint> b, ref Vector512<uint> c, ref Vector512<uint> d)
-    {
-        a += b;
-        d = Avx512F.RotateLeft(d ^ a, 16);
-        c += d;
-        b = Avx512F.RotateLeft(b ^ c, 12);
-        a += b;
-        d = Avx512F.RotateLeft(d ^ a, 8);
-        c += d;
-        b = Avx512F.RotateLeft(b ^ c, 7);
-    }
 
     /// <summary>Four quarter rounds side by side: their instructions are interleaved, since each one waits for the one before.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -14,6 +14,7 @@ internal static unsafe class Poly1305Vector256
     public const int Lanes = 4;
 
     /// <summary>Takes r from four one-time keys that are 64 bytes apart, and empties the accumulators.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void Initialize(AeadScratch* scratch, byte* keys)
     {
         for (int i = 0; i < Lanes; i++)
@@ -36,7 +37,7 @@ internal static unsafe class Poly1305Vector256
     }
 
     /// <summary>Takes <paramref name="count"/> blocks of 16 bytes from each lane's pointer.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     [SuppressMessage("Design", "MA0051:Method is too long", Justification = "Accumulator and multiplier live in registers: they cannot leave this method.")]
     public static void Blocks(AeadScratch* scratch, int count)
     {
@@ -90,6 +91,7 @@ internal static unsafe class Poly1305Vector256
 
     /// <summary>Empties the accumulators of some lanes: their packets begin with the next block.</summary>
     /// <param name="lanes">Bit i for lane i.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void Restart(AeadScratch* scratch, uint lanes)
     {
         Vector256<ulong> bit = Vector256.Create(1UL, 2, 4, 8);
@@ -102,7 +104,7 @@ internal static unsafe class Poly1305Vector256
     }
 
     /// <summary>Writes four tags of 16 bytes: the accumulators mod p, plus s, mod 2^128.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void Finish(AeadScratch* scratch, byte* keys, byte* tags)
     {
         Vector256<ulong> word = Vector256.Create((ulong)uint.MaxValue);

@@ -19,6 +19,7 @@ internal static unsafe class Poly1305Vector512
     public const int Lanes = 8;
 
     /// <summary>Takes r from eight one-time keys that are 64 bytes apart, and empties the accumulators.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void Initialize(AeadScratch* scratch, byte* keys)
     {
         for (int i = 0; i < Lanes; i++)
@@ -41,7 +42,7 @@ internal static unsafe class Poly1305Vector512
     }
 
     /// <summary>Takes <paramref name="count"/> blocks of 16 bytes from each lane's pointer.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     [SuppressMessage("Design", "MA0051:Method is too long", Justification = "Accumulator and multiplier live in registers: they cannot leave this method.")]
     public static void Blocks(AeadScratch* scratch, int count)
     {
@@ -95,6 +96,7 @@ internal static unsafe class Poly1305Vector512
 
     /// <summary>Empties the accumulators of some lanes: their packets begin with the next block.</summary>
     /// <param name="lanes">Bit i for lane i.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void Restart(AeadScratch* scratch, uint lanes)
     {
         Vector512<ulong> bit = Vector512.Create(1UL, 2, 4, 8, 16, 32, 64, 128);
@@ -107,7 +109,7 @@ internal static unsafe class Poly1305Vector512
     }
 
     /// <summary>Writes eight tags of 16 bytes: the accumulators mod p, plus s, mod 2^128.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void Finish(AeadScratch* scratch, byte* keys, byte* tags)
     {
         Vector512<ulong> word = Vector512.Create((ulong)uint.MaxValue);

@@ -33,7 +33,7 @@ cookies() { # peer, who is under load, packets per burst of the flood (0: withou
 	capture seen r any 'udp and not net 172.16.0.0/24'
 	no_answer "$other" "$target"
 	await 10 "an initiation of $other was caught" caught_initiation
-	payloads seen 148 | head -n 1 | xxd -r -p >"$lab/initiation"
+	perl -e 'print pack "H*", $ARGV[0]' "$(payloads seen 148 | head -n 1)" >"$lab/initiation"
 	for ((flood = 0; flood < 10; flood++)); do cat "$lab/initiation" "$lab/initiation" "$lab/initiation" "$lab/initiation" "$lab/initiation"; done >"$lab/50"
 	for ((flood = 0; flood < 20; flood++)); do cat "$lab/50"; done >"$lab/flood"
 	# shellcheck disable=SC2016  # the inner shell's variables

@@ -56,19 +56,45 @@ internal static class ControlMessages
     /// <summary>Reads what came with one receive into the train; its Length is set already.</summary>
     internal static void Read(ReadOnlySpan<byte> control, ref DatagramTrain train)
     {
-        while (control.Length >= _header)
+        while (TryTake(ref control, out int level, out int type, out ReadOnlySpan<byte> data))
         {
-            nuint length = MemoryMarshal.Read<nuint>(control);
-            if (length < (nuint)_header || length > (nuint)control.Length)
-            {
-                return;
-            }
-
-            int level = MemoryMarshal.Read<int>(control[_word..]);
-            int type = MemoryMarshal.Read<int>(control[(_word + 4)..]);
-            ReadOne(level, type, control[_header..(int)length], ref train);
-            control = control[Math.Min(Align((int)length), control.Length)..];
+            ReadOne(level, type, data, ref train);
         }
+    }
+
+    /// <summary>NETLINK_LISTEN_ALL_NSID: the namespace that a netlink message is about; untouched where it is the socket's own.</summary>
+    internal static void ReadNamespaceId(ReadOnlySpan<byte> control, ref int nsid)
+    {
+        while (TryTake(ref control, out int level, out int type, out ReadOnlySpan<byte> data))
+        {
+            if (level == Libc.SOL_NETLINK && type == Libc.NETLINK_LISTEN_ALL_NSID && data.Length >= sizeof(int))
+            {
+                nsid = MemoryMarshal.Read<int>(data);
+            }
+        }
+    }
+
+    private static bool TryTake(ref ReadOnlySpan<byte> control, out int level, out int type, out ReadOnlySpan<byte> data)
+    {
+        level = 0;
+        type = 0;
+        data = default;
+        if (control.Length < _header)
+        {
+            return false;
+        }
+
+        nuint length = MemoryMarshal.Read<nuint>(control);
+        if (length < (nuint)_header || length > (nuint)control.Length)
+        {
+            return false;
+        }
+
+        level = MemoryMarshal.Read<int>(control[_word..]);
+        type = MemoryMarshal.Read<int>(control[(_word + 4)..]);
+        data = control[_header..(int)length];
+        control = control[Math.Min(Align((int)length), control.Length)..];
+        return true;
     }
 
     private static void ReadOne(int level, int type, ReadOnlySpan<byte> data, ref DatagramTrain train)

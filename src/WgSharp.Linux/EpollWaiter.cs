@@ -19,7 +19,7 @@ public sealed unsafe class EpollWaiter : IWaiter
     private const int MaxEvents = 8;
 
     /// <summary>struct epoll_event is packed on x86-64 only (sys/epoll.h); the data word ends it everywhere.</summary>
-    private static readonly int _eventSize = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 12 : 16;
+    internal static readonly int EventSize = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 12 : 16;
 
     private readonly FileDescriptor _epoll;
     private readonly FileDescriptor _wake;
@@ -98,7 +98,7 @@ public sealed unsafe class EpollWaiter : IWaiter
         _timer?.Dispose();
     }
 
-    internal static void Add(FileDescriptor epoll, FileDescriptor? descriptor, ulong key)
+    internal static void Add(FileDescriptor epoll, FileDescriptor? descriptor, ulong key, uint events = Libc.EPOLLIN)
     {
         if (descriptor is null)
         {
@@ -106,13 +106,16 @@ public sealed unsafe class EpollWaiter : IWaiter
         }
 
         byte* entry = stackalloc byte[16];
-        *(uint*)entry = Libc.EPOLLIN;
-        *(ulong*)(entry + _eventSize - sizeof(ulong)) = key;
+        *(uint*)entry = events;
+        *(ulong*)(entry + EventSize - sizeof(ulong)) = key;
         if (Libc.epoll_ctl(epoll, Libc.EPOLL_CTL_ADD, descriptor, entry) < 0)
         {
             throw Errno.Exception("epoll_ctl", Marshal.GetLastPInvokeError());
         }
     }
+
+    /// <summary>Which descriptor the i-th event is about.</summary>
+    internal static ulong KeyOf(byte* events, int i) => *(ulong*)(events + (i * EventSize) + EventSize - sizeof(ulong));
 
     internal static void Remove(FileDescriptor epoll, FileDescriptor? descriptor)
     {
@@ -170,9 +173,8 @@ public sealed unsafe class EpollWaiter : IWaiter
         Readiness ready = Readiness.None;
         for (int i = 0; i < count; i++)
         {
-            byte* entry = events + (i * _eventSize);
-            uint what = *(uint*)entry;
-            switch (*(ulong*)(entry + _eventSize - sizeof(ulong)))
+            uint what = *(uint*)(events + (i * EventSize));
+            switch (KeyOf(events, i))
             {
                 case WakeKey:
                     // In this order: a wake that comes in between finds it pending, and what it is about was done before this returns.

@@ -9,6 +9,8 @@ namespace WgSharp.Linux;
 /// </summary>
 internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
 {
+    private ManualResetEventSlim? _closed;
+
     public FileDescriptor()
         : base(ownsHandle: true)
     {
@@ -27,17 +29,24 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
         From(fd) ?? throw Errno.Exception(call, Marshal.GetLastPInvokeError());
 
     /// <summary>Sleeps until the descriptor takes data again, or is shut down.</summary>
-    internal unsafe void WaitWritable()
+    internal void WaitWritable() => PollWritable(timeout: -1);
+
+    /// <summary>Whether it takes data now.</summary>
+    internal bool IsWritable() => (PollWritable(timeout: 0) & Libc.POLLOUT) != 0;
+
+    private unsafe short PollWritable(int timeout)
     {
         bool referenced = false;
         try
         {
             DangerousAddRef(ref referenced);
             var descriptor = new pollfd { fd = (int)handle, events = Libc.POLLOUT };
-            while (Libc.poll(&descriptor, 1, -1) < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR)
+            while (Libc.poll(&descriptor, 1, timeout) < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR)
             {
                 // A signal: sleep on.
             }
+
+            return descriptor.revents;
         }
         finally
         {
@@ -48,5 +57,19 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
         }
     }
 
-    protected override bool ReleaseHandle() => Libc.close((int)handle) == 0;
+    /// <summary>Disposes, and returns when close(2) was done: after the calls of other threads that are under way, which must not be sleeping ones.</summary>
+    internal void DisposeAndWait()
+    {
+        using var closed = new ManualResetEventSlim();
+        _closed = closed;
+        Dispose();
+        closed.Wait();
+    }
+
+    protected override bool ReleaseHandle()
+    {
+        bool done = Libc.close((int)handle) == 0;
+        _closed?.Set();
+        return done;
+    }
 }

@@ -186,4 +186,28 @@ internal static unsafe partial class Libc
     internal const uint TUN_F_USO4 = 0x20;
     internal const uint TUN_F_USO6 = 0x40;
     internal const nuint SIOCSIFMTU = 0x8922;
+
+    // <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_link.h>, <linux/net_namespace.h>
+    internal const int NETLINK_ROUTE = 0;
+    internal const int SOL_NETLINK = 270;
+    internal const int NETLINK_LISTEN_ALL_NSID = 8;
+    internal const ushort NLMSG_ERROR = 2;
+    internal const ushort NLM_F_REQUEST = 1;
+    internal const ushort NLM_F_ACK = 4;
+    internal const ushort RTM_NEWLINK = 16;
+    internal const ushort RTM_DELLINK = 17;
+    internal const ushort RTM_GETLINK = 18;
+    internal const ushort RTM_NEWNSID = 88;
+    internal const ushort RTM_GETNSID = 90;
+    internal const ushort RTM_DELNSID = 89;
+    internal const uint RTMGRP_LINK = 1;
+
+    /// <summary>The bit of RTNLGRP_NSID (28), which has no RTMGRP_ name of its own.</summary>
+    internal const uint RTMGRP_NSID = 1u << 27;
+    internal const ushort IFLA_IFNAME = 3;
+    internal const ushort IFLA_MTU = 4;
+    internal const ushort IFLA_TARGET_NETNSID = 46;
+    internal const ushort NETNSA_NSID = 1;
+    internal const ushort NETNSA_FD = 3;
+    internal const uint IFF_UP = 1;
 }

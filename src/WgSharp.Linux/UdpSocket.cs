@@ -170,7 +170,7 @@ public sealed class UdpSocket : IUdpSocket
             return;
         }
 
-        // Out of every epoll first: the shutdown makes the sockets ready for ever. It wakes a send that sleeps for buffer space.
+        // Out of every epoll first: the shutdown makes the sockets ready for ever.
         foreach (FileDescriptor epoll in _epolls)
         {
             Unregister(epoll, pair);
@@ -237,8 +237,9 @@ internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort
         {
             if (socket is not null)
             {
+                // Wakes whoever sleeps for buffer space. Then the port is free when this returns, to be opened again at once.
                 Libc.shutdown(socket, Libc.SHUT_RDWR);
-                socket.Dispose();
+                socket.DisposeAndWait();
             }
         }
     }

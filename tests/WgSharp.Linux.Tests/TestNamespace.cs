@@ -89,10 +89,14 @@ internal sealed partial class TestNamespace : IDisposable
 
     public void Dispose()
     {
+        if (_work.IsAddingCompleted)
+        {
+            return;
+        }
+
         _work.CompleteAdding();
         _thread.Join();
         _descriptor.Dispose();
-        _work.Dispose();
     }
 
     private void Serve()

@@ -245,7 +245,7 @@ public sealed class TunDeviceTests : IDisposable
             socket.Listen();
             return socket;
         });
-        Task<byte[]> received = Task.Run(() =>
+        Task<byte[]> received = Background.Run(() =>
         {
             using Socket accepted = listener.Accept();
             using var stream = new NetworkStream(accepted);

@@ -1,0 +1,255 @@
+namespace WgSharp.Linux;
+
+/// <summary>What the administrator made of the interface.</summary>
+/// <param name="Up">IFF_UP.</param>
+/// <param name="Mtu">Bytes of the largest inner packet.</param>
+/// <param name="Gone">The interface was deleted; nothing more will be reported.</param>
+public readonly record struct LinkState(bool Up, int Mtu, bool Gone = false);
+
+/// <summary>
+/// Watches the interface behind a TUN descriptor and tells every change of link state and MTU, wherever the interface is.
+/// <para>
+/// It listens to rtnetlink in the namespace of the process. When the interface leaves it (RTM_DELLINK, which is not the end: only the
+/// descriptor tells that), TUNGETDEVNETNS says where it went, that namespace gets a number in ours, and from then on the same
+/// socket hears of it too. Nothing of ours sits in the other namespace, so <c>ip netns delete</c> still deletes the interface, and
+/// then the descriptor reports an error.
+/// </para>
+/// <para>
+/// Where the kernel (before 5.7) or a missing privilege hides the other namespace, its MTU stays as last seen, and the link state is
+/// looked at once a second: a TUN takes data (POLLOUT) only while it is up. (A write of zero bytes does not tell on today's kernels:
+/// EINVAL comes before the link is looked at.)
+/// </para>
+/// </summary>
+public sealed unsafe class LinkMonitor : IDisposable
+{
+    private const ulong StopKey = 1;
+    private const ulong NetlinkKey = 2;
+    private const ulong TunKey = 3;
+    private const int BlindPeriodMilliseconds = 1000;
+
+    /// <summary>How often a rename or a move may come between two questions.</summary>
+    private const int Attempts = 16;
+
+    private readonly TunDevice _tun;
+    private readonly Action<LinkState> _changed;
+    private readonly NetlinkSocket _news;
+    private readonly NetlinkSocket _questions;
+    private readonly FileDescriptor _epoll;
+    private readonly FileDescriptor _stop;
+    private readonly Thread _thread;
+    private readonly string? _ownNamespace;
+    private readonly bool _hearsOthers;
+    private LinkState? _reported;
+    private int _nsid = NetlinkSocket.OwnNamespace;
+    private int _index;
+    private bool _blind;
+
+    /// <summary>Starts watching; the state of now is the first that is reported.</summary>
+    /// <param name="changed">Called on the monitor's own thread.</param>
+    /// <exception cref="IOException">The kernel has no rtnetlink.</exception>
+    public LinkMonitor(TunDevice tun, Action<LinkState> changed)
+    {
+        _tun = tun;
+        _changed = changed;
+        _ownNamespace = tun.Features.Has(KernelFeature.DevNetNs) ? new FileInfo("/proc/thread-self/ns/net").LinkTarget : null;
+        _news = new NetlinkSocket(Libc.RTMGRP_LINK | Libc.RTMGRP_NSID);
+        _hearsOthers = _news.TryListenToOtherNamespaces();
+        _questions = new NetlinkSocket(0);
+        _epoll = FileDescriptor.Required(Libc.epoll_create1(Libc.O_CLOEXEC), "epoll_create1");
+        _stop = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
+        EpollWaiter.Add(_epoll, _stop, StopKey);
+        EpollWaiter.Add(_epoll, _news.Descriptor, NetlinkKey);
+
+        // Errors only; they are reported without being asked for.
+        EpollWaiter.Add(_epoll, tun.Descriptor, TunKey, events: 0);
+        _thread = new Thread(Run) { IsBackground = true, Name = "link monitor" };
+        _thread.Start();
+    }
+
+    /// <summary>Ends the thread; after that nothing is reported. Must not be called from within a report.</summary>
+    public void Dispose()
+    {
+        ulong one = 1;
+        if (!_stop.IsClosed)
+        {
+            Libc.write(_stop, &one, sizeof(ulong));
+        }
+
+        _thread.Join();
+        _epoll.Dispose();
+        _stop.Dispose();
+        _news.Dispose();
+        _questions.Dispose();
+    }
+
+    private void Run()
+    {
+        try
+        {
+            Locate();
+            while (_reported is not { Gone: true } && WaitForNews())
+            {
+                if (_blind)
+                {
+                    Report(LookBlindly());
+                }
+            }
+        }
+        catch (ObjectDisposedException)
+        {
+            // The TUN was closed by its owner: the interface goes with it.
+            Report(new LinkState(Up: false, _reported?.Mtu ?? 0, Gone: true));
+        }
+    }
+
+    /// <returns>False when the monitor is to end.</returns>
+    private bool WaitForNews()
+    {
+        const int most = 4;
+        byte* events = stackalloc byte[most * EpollWaiter.EventSize];
+        int count = Libc.epoll_wait(_epoll, events, most, _blind ? BlindPeriodMilliseconds : -1);
+        for (int i = 0; i < count; i++)
+        {
+            switch (EpollWaiter.KeyOf(events, i))
+            {
+                case StopKey:
+                    return false;
+                case TunKey:
+                    Locate();
+                    break;
+                case NetlinkKey:
+                    ReadNews();
+                    break;
+            }
+        }
+
+        return true;
+    }
+
+    private void ReadNews()
+    {
+        while (true)
+        {
+            ReadOnlySpan<byte> received = _news.Receive(out int nsid, out int errno);
+            if (errno == Errno.ENOBUFS)
+            {
+                // Some were lost: ask for the state itself.
+                Locate();
+                continue;
+            }
+
+            if (errno == Errno.EINTR)
+            {
+                continue;
+            }
+
+            if (errno != 0)
+            {
+                return;
+            }
+
+            while (NetlinkMessage.TryTake(ref received, out NetlinkMessage message))
+            {
+                ReadNews(message, nsid);
+            }
+        }
+    }
+
+    private void ReadNews(NetlinkMessage message, int nsid)
+    {
+        if (message.TryReadLink(out int index, out bool up, out int mtu))
+        {
+            if (index != _index || nsid != _nsid || _blind)
+            {
+                return;
+            }
+
+            if (message.Type == Libc.RTM_DELLINK)
+            {
+                Locate();
+            }
+            else
+            {
+                Report(new LinkState(up, mtu));
+            }
+        }
+        else if (message.Type == Libc.RTM_DELNSID && message.TryReadNamespaceId(out int deleted) && deleted == _nsid)
+        {
+            // The namespace is being taken down, and from here on nothing is heard of it.
+            Locate();
+        }
+    }
+
+    /// <summary>Finds the interface by its descriptor, wherever it is and whatever it is called by now, and reports its state.</summary>
+    private void Locate()
+    {
+        for (int attempt = 0; attempt < Attempts; attempt++)
+        {
+            ifreq request = default;
+            if (Libc.ioctl(_tun.Descriptor, Libc.TUNGETIFF, &request) < 0)
+            {
+                Report(new LinkState(Up: false, _reported?.Mtu ?? 0, Gone: true));
+                return;
+            }
+
+            if (!TryFindNamespace(out int nsid))
+            {
+                break;
+            }
+
+            int errno = _questions.AskLink(InterfaceName.Read(ref request), nsid, out int index, out bool up, out int mtu);
+            if (errno == 0)
+            {
+                _blind = false;
+                _nsid = nsid;
+                _index = index;
+                Report(new LinkState(up, mtu));
+                return;
+            }
+
+            if (errno != Errno.ENODEV || _ownNamespace is null)
+            {
+                break;
+            }
+        }
+
+        _blind = true;
+        Report(LookBlindly());
+    }
+
+    /// <returns>False where the interface may be somewhere that we can't hear of.</returns>
+    private bool TryFindNamespace(out int nsid)
+    {
+        nsid = NetlinkSocket.OwnNamespace;
+        if (_ownNamespace is null)
+        {
+            // No TUNGETDEVNETNS: here, as long as its first RTM_DELLINK has not come.
+            return _index == 0;
+        }
+
+        using FileDescriptor? netns = FileDescriptor.From(Libc.ioctl_value(_tun.Descriptor, Libc.TUNGETDEVNETNS, 0));
+        if (netns is null)
+        {
+            return false;
+        }
+
+        string? found = new FileInfo($"/proc/self/fd/{netns.DangerousGetHandle()}").LinkTarget;
+        return found == _ownNamespace || (_hearsOthers && _questions.TryNumberNamespace(netns, out nsid));
+    }
+
+    private LinkState LookBlindly()
+    {
+        ifreq request = default;
+        bool gone = Libc.ioctl(_tun.Descriptor, Libc.TUNGETIFF, &request) < 0;
+        return new LinkState(!gone && _tun.Descriptor.IsWritable(), _reported?.Mtu ?? TunDevice.DefaultMtu, gone);
+    }
+
+    private void Report(LinkState state)
+    {
+        if (state != _reported)
+        {
+            _reported = state;
+            _changed(state);
+        }
+    }
+}

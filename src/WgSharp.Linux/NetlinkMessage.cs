@@ -1,0 +1,140 @@
+using System.Runtime.InteropServices;
+
+namespace WgSharp.Linux;
+
+/// <summary>
+/// Messages of rtnetlink(7) as byte arithmetic. A message is a header of 16 bytes (length, type, flags, sequence, port), a body of
+/// fixed size, and attributes (length, type, data), everything aligned to 4 bytes and in native order.
+/// </summary>
+internal readonly ref struct NetlinkMessage
+{
+    internal const int HeaderSize = 16;
+
+    private readonly ReadOnlySpan<byte> _bytes;
+
+    private NetlinkMessage(ReadOnlySpan<byte> bytes) => _bytes = bytes;
+
+    internal ushort Type => MemoryMarshal.Read<ushort>(_bytes[4..]);
+
+    internal uint Sequence => MemoryMarshal.Read<uint>(_bytes[8..]);
+
+    internal ReadOnlySpan<byte> Body => _bytes[HeaderSize..];
+
+    /// <summary>Takes the next message off a received buffer.</summary>
+    /// <returns>False at the end, or where the rest is no message.</returns>
+    internal static bool TryTake(scoped ref ReadOnlySpan<byte> buffer, out NetlinkMessage message)
+    {
+        message = default;
+        if (buffer.Length < HeaderSize)
+        {
+            return false;
+        }
+
+        uint length = MemoryMarshal.Read<uint>(buffer);
+        if (length < HeaderSize || length > (uint)buffer.Length)
+        {
+            return false;
+        }
+
+        message = new NetlinkMessage(buffer[..(int)length]);
+        buffer = buffer[Math.Min(Align((int)length), buffer.Length)..];
+        return true;
+    }
+
+    /// <summary>NLMSG_ERROR: the errno, 0 for an acknowledgement.</summary>
+    internal int ReadError() => Body.Length >= sizeof(int) ? -MemoryMarshal.Read<int>(Body) : Errno.EPROTO;
+
+    /// <summary>RTM_NEWLINK and RTM_DELLINK of AF_UNSPEC (bridges send their own kind): struct ifinfomsg and IFLA_MTU.</summary>
+    internal bool TryReadLink(out int index, out bool up, out int mtu)
+    {
+        const int ifinfomsg = 16;
+        index = 0;
+        up = false;
+        mtu = 0;
+        if (Type is not (Libc.RTM_NEWLINK or Libc.RTM_DELLINK) || Body.Length < ifinfomsg || Body[0] != 0)
+        {
+            return false;
+        }
+
+        index = MemoryMarshal.Read<int>(Body[4..]);
+        up = (MemoryMarshal.Read<uint>(Body[8..]) & Libc.IFF_UP) != 0;
+        return TryReadAttribute(ifinfomsg, Libc.IFLA_MTU, out mtu);
+    }
+
+    /// <summary>RTM_NEWNSID and RTM_DELNSID: the number that a namespace has for another one, -1 if none.</summary>
+    internal bool TryReadNamespaceId(out int id)
+    {
+        id = -1;
+        return Type is Libc.RTM_NEWNSID or Libc.RTM_DELNSID && TryReadAttribute(4, Libc.NETNSA_NSID, out id);
+    }
+
+    private bool TryReadAttribute(int bodySize, ushort wanted, out int value)
+    {
+        const int header = 4;
+        value = 0;
+        ReadOnlySpan<byte> rest = Body.Length >= bodySize ? Body[bodySize..] : default;
+        while (rest.Length >= header)
+        {
+            int length = MemoryMarshal.Read<ushort>(rest);
+            if (length < header || length > rest.Length)
+            {
+                return false;
+            }
+
+            if (MemoryMarshal.Read<ushort>(rest[2..]) == wanted && length >= header + sizeof(int))
+            {
+                value = MemoryMarshal.Read<int>(rest[header..]);
+                return true;
+            }
+
+            rest = rest[Math.Min(Align(length), rest.Length)..];
+        }
+
+        return false;
+    }
+
+    internal static int Align(int length) => (length + 3) & ~3;
+}
+
+/// <summary>Builds a request of rtnetlink(7) in a caller's buffer.</summary>
+internal ref struct NetlinkRequest
+{
+    private readonly Span<byte> _bytes;
+    private int _length;
+
+    /// <param name="bytes">Room for the whole request.</param>
+    /// <param name="bodySize">Bytes of the fixed body, left all zeros.</param>
+    internal NetlinkRequest(Span<byte> bytes, ushort type, ushort flags, uint sequence, int bodySize)
+    {
+        bytes.Clear();
+        _bytes = bytes;
+        _length = NetlinkMessage.HeaderSize + NetlinkMessage.Align(bodySize);
+        MemoryMarshal.Write(bytes[4..], in type);
+        MemoryMarshal.Write(bytes[6..], in flags);
+        MemoryMarshal.Write(bytes[8..], in sequence);
+    }
+
+    internal void Add(ushort type, scoped ReadOnlySpan<byte> data)
+    {
+        ushort length = (ushort)(4 + data.Length);
+        MemoryMarshal.Write(_bytes[_length..], in length);
+        MemoryMarshal.Write(_bytes[(_length + 2)..], in type);
+        data.CopyTo(_bytes[(_length + 4)..]);
+        _length += NetlinkMessage.Align(length);
+    }
+
+    internal void Add(ushort type, int value)
+    {
+        Span<byte> data = stackalloc byte[sizeof(int)];
+        MemoryMarshal.Write(data, in value);
+        Add(type, data);
+    }
+
+    /// <summary>The finished request.</summary>
+    internal readonly ReadOnlySpan<byte> Finish()
+    {
+        uint length = (uint)_length;
+        MemoryMarshal.Write(_bytes, in length);
+        return _bytes[.._length];
+    }
+}

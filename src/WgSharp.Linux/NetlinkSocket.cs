@@ -1,0 +1,173 @@
+using System.Runtime.InteropServices;
+
+namespace WgSharp.Linux;
+
+/// <summary>
+/// A NETLINK_ROUTE socket of the network namespace it is made in. It asks about its own namespace, or about one that has a number
+/// ("nsid") there; and it hears of both. It never sits in another namespace: a socket there would keep that namespace, and the
+/// interface in it, alive after <c>ip netns delete</c>.
+/// </summary>
+internal sealed unsafe class NetlinkSocket : IDisposable
+{
+    /// <summary>Where a message says nothing of a namespace: it is the socket's own.</summary>
+    internal const int OwnNamespace = -1;
+
+    private const int BufferSize = 32768;
+
+    private readonly byte[] _buffer = GC.AllocateUninitializedArray<byte>(BufferSize, pinned: true);
+    private uint _sequence;
+
+    /// <param name="groups">RTMGRP_… to subscribe to, 0 for questions and answers only.</param>
+    /// <exception cref="IOException">The kernel has no rtnetlink, or it is forbidden.</exception>
+    internal NetlinkSocket(uint groups)
+    {
+        Descriptor = FileDescriptor.Required(
+            Libc.socket(Libc.AF_NETLINK, Libc.SOCK_RAW | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, Libc.NETLINK_ROUTE), "socket AF_NETLINK");
+
+        // struct sockaddr_nl: family, padding, port (0: the kernel chooses), groups.
+        uint* address = stackalloc uint[3] { Libc.AF_NETLINK, 0, groups };
+        if (Libc.bind(Descriptor, address, 3 * sizeof(uint)) < 0)
+        {
+            IOException failed = Errno.Exception("bind AF_NETLINK", Marshal.GetLastPInvokeError());
+            Descriptor.Dispose();
+            throw failed;
+        }
+    }
+
+    internal FileDescriptor Descriptor { get; }
+
+    /// <summary>Also subscribe to those namespaces that have a number here (Linux 4.2).</summary>
+    internal bool TryListenToOtherNamespaces()
+    {
+        int on = 1;
+        return Libc.setsockopt(Descriptor, Libc.SOL_NETLINK, Libc.NETLINK_LISTEN_ALL_NSID, &on, sizeof(int)) == 0;
+    }
+
+    /// <summary>Asks for an interface by name.</summary>
+    /// <param name="nsid">Where, or <see cref="OwnNamespace"/>.</param>
+    /// <returns>0, or the errno: ENODEV where no interface has that name.</returns>
+    internal int AskLink(string name, int nsid, out int index, out bool up, out int mtu)
+    {
+        var request = new NetlinkRequest(stackalloc byte[128], Libc.RTM_GETLINK, Libc.NLM_F_REQUEST, ++_sequence, bodySize: 16);
+        ifreq named = default;
+        InterfaceName.Write(name, ref named);
+        request.Add(Libc.IFLA_IFNAME, new ReadOnlySpan<byte>(named.ifr_name, ifreq.IFNAMSIZ));
+        if (nsid != OwnNamespace)
+        {
+            request.Add(Libc.IFLA_TARGET_NETNSID, nsid);
+        }
+
+        index = 0;
+        up = false;
+        mtu = 0;
+        int errno = Ask(request.Finish(), out NetlinkMessage answer);
+        return errno == 0 && !answer.TryReadLink(out index, out up, out mtu) ? Errno.EPROTO : errno;
+    }
+
+    /// <summary>The number of another namespace in this socket's one; it is given one if it has none.</summary>
+    /// <returns>False where the kernel (before 4.15) or a missing privilege does not allow it.</returns>
+    internal bool TryNumberNamespace(FileDescriptor netns, out int nsid)
+    {
+        if (TryAskNamespaceId(netns, out nsid) && nsid >= 0)
+        {
+            return true;
+        }
+
+        var request = new NetlinkRequest(stackalloc byte[64], Libc.RTM_NEWNSID, Libc.NLM_F_REQUEST | Libc.NLM_F_ACK, ++_sequence, bodySize: 1);
+        request.Add(Libc.NETNSA_NSID, -1);
+        request.Add(Libc.NETNSA_FD, (int)netns.DangerousGetHandle());
+        int errno = Ask(request.Finish(), out _);
+        return errno is 0 or Errno.EEXIST && TryAskNamespaceId(netns, out nsid) && nsid >= 0;
+    }
+
+    /// <summary>Takes what has been announced.</summary>
+    /// <param name="nsid">The namespace it is about, or <see cref="OwnNamespace"/>.</param>
+    /// <returns>Messages, valid until the next call; empty with the errno where there are none (EAGAIN), or where some were lost (ENOBUFS).</returns>
+    internal ReadOnlySpan<byte> Receive(out int nsid, out int errno)
+    {
+        const int controlSize = 64;
+        byte* control = stackalloc byte[controlSize];
+        uint* sender = stackalloc uint[3];
+        nint length;
+        msghdr message;
+        fixed (byte* start = _buffer)
+        {
+            var piece = new iovec { iov_base = start, iov_len = BufferSize };
+            message = new msghdr
+            {
+                msg_name = sender,
+                msg_namelen = 3 * sizeof(uint),
+                msg_iov = &piece,
+                msg_iovlen = 1,
+                msg_control = control,
+                msg_controllen = controlSize,
+            };
+            length = Libc.recvmsg(Descriptor, &message, Libc.MSG_DONTWAIT);
+        }
+
+        nsid = OwnNamespace;
+        if (length < 0)
+        {
+            errno = Marshal.GetLastPInvokeError();
+            return default;
+        }
+
+        // A message that did not fit is a message lost; only the kernel (port 0) is believed.
+        bool truncated = (message.msg_flags & Libc.MSG_TRUNC) != 0;
+        errno = truncated ? Errno.ENOBUFS : 0;
+        ControlMessages.ReadNamespaceId(new ReadOnlySpan<byte>(control, (int)message.msg_controllen), ref nsid);
+        return truncated || sender[1] != 0 ? default : _buffer.AsSpan(0, (int)length);
+    }
+
+    public void Dispose() => Descriptor.Dispose();
+
+    private bool TryAskNamespaceId(FileDescriptor netns, out int nsid)
+    {
+        var request = new NetlinkRequest(stackalloc byte[64], Libc.RTM_GETNSID, Libc.NLM_F_REQUEST, ++_sequence, bodySize: 1);
+        request.Add(Libc.NETNSA_FD, (int)netns.DangerousGetHandle());
+        nsid = -1;
+        return Ask(request.Finish(), out NetlinkMessage answer) == 0 && answer.TryReadNamespaceId(out nsid);
+    }
+
+    /// <summary>One request, one answer: the kernel answers within the send.</summary>
+    /// <returns>0, or the errno.</returns>
+    private int Ask(ReadOnlySpan<byte> request, out NetlinkMessage answer)
+    {
+        answer = default;
+        fixed (byte* start = request)
+        {
+            nint sent;
+            do
+            {
+                sent = Libc.write(Descriptor, start, (nuint)request.Length);
+            }
+            while (sent < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR);
+            if (sent < 0)
+            {
+                return Marshal.GetLastPInvokeError();
+            }
+        }
+
+        while (true)
+        {
+            ReadOnlySpan<byte> received = Receive(out _, out int errno);
+            if (errno == Errno.EINTR)
+            {
+                continue;
+            }
+
+            if (errno != 0)
+            {
+                return errno;
+            }
+
+            while (NetlinkMessage.TryTake(ref received, out answer))
+            {
+                if (answer.Sequence == _sequence)
+                {
+                    return answer.Type == Libc.NLMSG_ERROR ? answer.ReadError() : 0;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+
+namespace WgSharp.Linux.Tests;
+
+public sealed class LinkMonitorTests : IDisposable
+{
+    private static readonly TimeSpan _patience = TimeSpan.FromSeconds(20);
+
+    private readonly TestNamespace _home = new();
+    private readonly BlockingCollection<LinkState> _reports = [];
+
+    public void Dispose()
+    {
+        _home.Dispose();
+        _reports.Dispose();
+    }
+
+    [Fact]
+    public void The_state_at_the_start_is_the_first_report()
+    {
+        using TunDevice tun = Create();
+        _home.Ip("link set wgt0 mtu 1380 up");
+        using LinkMonitor monitor = Watch(tun);
+        Assert.Equal(new LinkState(Up: true, 1380), Next());
+    }
+
+    [Fact]
+    public void Up_down_and_mtu_are_told_each_once()
+    {
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = Watch(tun);
+        Assert.Equal(new LinkState(Up: false, 1420), Next());
+        _home.Ip("link set wgt0 up");
+        Assert.Equal(new LinkState(Up: true, 1420), Next());
+
+        // Not about the link: not told.
+        _home.Ip("link set wgt0 txqueuelen 77");
+        _home.Ip("link set wgt0 mtu 9000");
+        Assert.Equal(new LinkState(Up: true, 9000), Next());
+        _home.Ip("link set wgt0 down");
+        Assert.Equal(new LinkState(Up: false, 9000), Next());
+    }
+
+    [Fact]
+    public void Other_interfaces_are_none_of_its_business()
+    {
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = Watch(tun);
+        Next();
+        _home.Ip("link add other type veth peer name another");
+        _home.Ip("link set other up mtu 1300");
+        _home.Ip("link delete other");
+        _home.Ip("link set wgt0 mtu 1400");
+        Assert.Equal(new LinkState(Up: false, 1400), Next());
+    }
+
+    [Fact]
+    public void A_renamed_interface_is_still_the_same()
+    {
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = Watch(tun);
+        Next();
+        _home.Ip("link set wgt0 name renamed");
+        _home.Ip("link set renamed up");
+        Assert.Equal(new LinkState(Up: true, 1420), Next());
+        _home.Ip("link set renamed down");
+        Assert.Equal(new LinkState(Up: false, 1420), Next());
+    }
+
+    [Fact]
+    public void It_follows_the_interface_through_namespaces_and_back()
+    {
+        using var away = new TestNamespace();
+        using var further = new TestNamespace();
+        using TunDevice tun = Create();
+        _home.Ip("link set wgt0 up");
+        using LinkMonitor monitor = Watch(tun);
+        Assert.Equal(new LinkState(Up: true, 1420), Next());
+
+        // A move takes the link down; a name and an index may change with it.
+        _home.Ip($"link set wgt0 netns {away.Path} name moved");
+        Assert.Equal(new LinkState(Up: false, 1420), Next());
+        away.Ip("link set moved up");
+        Assert.Equal(new LinkState(Up: true, 1420), Next());
+        away.Ip("link set moved mtu 1300");
+        Assert.Equal(new LinkState(Up: true, 1300), Next());
+
+        away.Ip($"link set moved netns {further.Path}");
+        Assert.Equal(new LinkState(Up: false, 1300), Next());
+        further.Ip("link set moved up");
+        Assert.Equal(new LinkState(Up: true, 1300), Next());
+
+        further.Ip($"link set moved netns {_home.Path} name wgt0");
+        Assert.Equal(new LinkState(Up: false, 1300), Next());
+        _home.Ip("link set wgt0 mtu 1500 up");
+        Assert.Equal(1500, Last(state => state.Up).Mtu);
+    }
+
+    [Fact]
+    public void A_name_that_was_taken_over_by_another_interface_after_a_move_does_not_confuse_it()
+    {
+        using var away = new TestNamespace();
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = Watch(tun);
+        Next();
+        _home.Ip($"link set wgt0 netns {away.Path}");
+        _home.Ip("link add wgt0 type veth peer name other");
+        _home.Ip("link set wgt0 up");
+        away.Ip("link set wgt0 mtu 1350");
+        Assert.Equal(new LinkState(Up: false, 1350), Next());
+    }
+
+    [Fact]
+    public void An_interface_that_lived_elsewhere_from_the_start_is_found()
+    {
+        using var away = new TestNamespace();
+        using TunDevice tun = Create();
+        _home.Ip($"link set wgt0 netns {away.Path}");
+        away.Ip("link set wgt0 mtu 1234 up");
+        using LinkMonitor monitor = Watch(tun);
+        Assert.Equal(new LinkState(Up: true, 1234), Next());
+    }
+
+    [Fact]
+    public void Deletion_is_the_last_report()
+    {
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = Watch(tun);
+        Next();
+        _home.Ip("link delete wgt0");
+        Assert.True(Next().Gone);
+    }
+
+    [Fact]
+    public void It_does_not_keep_a_namespace_alive_so_the_interface_dies_with_it()
+    {
+        var away = new TestNamespace();
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = Watch(tun);
+        Next();
+        _home.Ip($"link set wgt0 netns {away.Path}");
+        away.Ip("link set wgt0 up");
+        Assert.True(Next().Up);
+        away.Dispose();
+        Assert.True(Last(state => state.Gone).Gone);
+    }
+
+    [Fact]
+    public void Hundreds_of_changes_end_in_the_last_state()
+    {
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = Watch(tun);
+        string batch = string.Join('\n', Enumerable.Range(1, 2000).Select(i => $"link set wgt0 mtu {1000 + (i % 400)}"));
+        string file = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllText(file, batch + "\nlink set wgt0 mtu 1777\n");
+            _home.Ip($"-batch {file}");
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+
+        Assert.Equal(1777, Last(state => state.Mtu == 1777).Mtu);
+    }
+
+    [Fact]
+    public void Without_the_namespace_ioctl_it_works_as_long_as_the_interface_stays()
+    {
+        using TunDevice tun = Create(KernelFeature.DevNetNs);
+        using LinkMonitor monitor = Watch(tun);
+        Assert.Equal(new LinkState(Up: false, 1420), Next());
+        _home.Ip("link set wgt0 mtu 1400");
+        Assert.Equal(new LinkState(Up: false, 1400), Next());
+        _home.Ip("link set wgt0 up");
+        Assert.Equal(new LinkState(Up: true, 1400), Next());
+        _home.Ip("link delete wgt0");
+        Assert.True(Last(state => state.Gone).Gone);
+    }
+
+    [Fact]
+    public void Without_the_namespace_ioctl_the_link_state_is_still_told_after_a_move()
+    {
+        using var away = new TestNamespace();
+        using TunDevice tun = Create(KernelFeature.DevNetNs);
+        _home.Ip("link set wgt0 up");
+        using LinkMonitor monitor = Watch(tun);
+        Assert.Equal(new LinkState(Up: true, 1420), Next());
+        _home.Ip($"link set wgt0 netns {away.Path}");
+        Assert.Equal(new LinkState(Up: false, 1420), Next());
+        away.Ip("link set wgt0 up");
+        Assert.Equal(new LinkState(Up: true, 1420), Next());
+        away.Ip("link set wgt0 down");
+        Assert.Equal(new LinkState(Up: false, 1420), Next());
+        away.Ip("link delete wgt0");
+        Assert.True(Last(state => state.Gone).Gone);
+    }
+
+    [Fact]
+    public void Disposal_ends_the_thread_and_leaves_no_descriptor()
+    {
+        using TunDevice tun = Create();
+        Watch(tun).Dispose();
+        HashSet<string> before = Descriptors();
+        for (int i = 0; i < 20; i++)
+        {
+            Watch(tun).Dispose();
+        }
+
+        // Other tests run beside this one: only what a monitor opens is looked at.
+        HashSet<string> after = Descriptors();
+        after.ExceptWith(before);
+        Assert.True(after.Count < 20, string.Join(", ", after));
+    }
+
+    private static HashSet<string> Descriptors() =>
+        [.. Directory.EnumerateFiles("/proc/self/fd").Where(path => new FileInfo(path).LinkTarget is { } target
+            && (target.Contains("eventpoll", StringComparison.Ordinal) || target.Contains("eventfd", StringComparison.Ordinal)))
+            .Select(path => string.Create(CultureInfo.InvariantCulture, $"{path}"))];
+
+    private TunDevice Create(KernelFeature disabled = KernelFeature.None) =>
+        _home.Run(() => TunDevice.Create("wgt0", new KernelFeatures(disabled)));
+
+    private LinkMonitor Watch(TunDevice tun) => _home.Run(() => new LinkMonitor(tun, _reports.Add));
+
+    private LinkState Next()
+    {
+        Assert.True(_reports.TryTake(out LinkState state, _patience), "No report came.");
+        return state;
+    }
+
+    /// <summary>The first report, perhaps after others, that is so.</summary>
+    private LinkState Last(Func<LinkState, bool> isIt)
+    {
+        LinkState state = Next();
+        while (!isIt(state))
+        {
+            state = Next();
+        }
+
+        return state;
+    }
+}

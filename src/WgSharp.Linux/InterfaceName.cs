@@ -3,10 +3,10 @@ using System.Text;
 namespace WgSharp.Linux;
 
 /// <summary>The kernel's rules for the name of an interface (dev_valid_name in net/core/dev.c), and its 16-byte form.</summary>
-internal static unsafe class InterfaceName
+public static unsafe class InterfaceName
 {
     /// <exception cref="TunException">The kernel would refuse the name, or create another one.</exception>
-    internal static void Check(string name)
+    public static void Check(string name)
     {
         if (name.Length == 0)
         {

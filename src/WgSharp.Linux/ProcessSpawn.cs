@@ -68,7 +68,18 @@ public static unsafe class ProcessSpawn
     }
 
     /// <summary>In the spawned process: standard error becomes what standard output is, which closes the pipe to the caller.</summary>
-    public static void LeaveCaller() => _ = LibcProcess.dup2(1, 2);
+    /// <remarks>The runtime has made copies of it (PAL, System.Console): each of them is replaced as well.</remarks>
+    public static void LeaveCaller()
+    {
+        FileIdentity? pipe = FileIdentity.OfDescriptor(2);
+        foreach (int descriptor in OpenDescriptors())
+        {
+            if (FileIdentity.OfDescriptor(descriptor) == pipe)
+            {
+                _ = LibcProcess.dup2(1, descriptor);
+            }
+        }
+    }
 
     /// <summary>Files that this process makes from now on are its owner's alone.</summary>
     public static void KeepFilesPrivate() => _ = LibcProcess.umask(0x3f);
@@ -138,15 +149,18 @@ public static unsafe class ProcessSpawn
     // Whatever the caller left open without close-on-exec would otherwise live as long as the daemon: $(wg-quick up) would hang.
     private static void CloseOnExec(ReadOnlySpan<int> keep)
     {
-        foreach (string entry in Directory.EnumerateFileSystemEntries("/proc/self/fd"))
+        foreach (int descriptor in OpenDescriptors())
         {
-            int descriptor = int.Parse(Path.GetFileName(entry.AsSpan()), CultureInfo.InvariantCulture);
             if (descriptor > 2)
             {
                 _ = LibcProcess.fcntl(descriptor, LibcProcess.F_SETFD, keep.Contains(descriptor) ? 0 : LibcProcess.FD_CLOEXEC);
             }
         }
     }
+
+    // A copy, because the listing has a descriptor of its own.
+    private static int[] OpenDescriptors() => [.. Directory.EnumerateFileSystemEntries("/proc/self/fd")
+        .Select(entry => int.Parse(Path.GetFileName(entry.AsSpan()), CultureInfo.InvariantCulture))];
 
     // The environment is handed on as it is, byte for byte, by its pointers.
     private static byte** EnvironmentWith(string marker, out byte* added)

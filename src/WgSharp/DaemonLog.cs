@@ -5,16 +5,22 @@ namespace WgSharp;
 /// <summary>What the daemon around the tunnel has to say. Never a key.</summary>
 internal static partial class DaemonLog
 {
-    [LoggerMessage(Level = LogLevel.Information, Message = "{Interface}: wgsharp {Version} is up: {Features}")]
-    public static partial void Started(this ILogger log, string @interface, string version, string features);
+    [LoggerMessage(Level = LogLevel.Information, Message = "wgsharp {Version}: {Features}")]
+    public static partial void Started(this ILogger log, string version, string features);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "{Interface}: stopping: {Reason}")]
-    public static partial void Stopping(this ILogger log, string @interface, string reason);
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Refusal}")]
+    public static partial void FeatureMissing(this ILogger log, string refusal);
 
-    [LoggerMessage(Level = LogLevel.Critical, Message = "{Interface}: {Part} failed, the daemon ends")]
-    public static partial void PartFailed(this ILogger log, Exception failure, string @interface, string part);
+    [LoggerMessage(Level = LogLevel.Information, Message = "The daemon ends: {Reason}")]
+    public static partial void Stopping(this ILogger log, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Path}: its deletion will not end the daemon, inotify is not to be had: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Critical, Message = "The daemon ends, because of a failure of {Part}")]
+    public static partial void PartFailed(this ILogger log, Exception failure, string part);
+
+    [LoggerMessage(Level = LogLevel.Critical, Message = "The daemon dies")]
+    public static partial void Dying(this ILogger log, Exception? failure);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Deleting {Path} will not end the daemon, the kernel refuses to watch it: {Reason}")]
     public static partial void CannotWatch(this ILogger log, string path, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Configuration refused: {Reason}")]

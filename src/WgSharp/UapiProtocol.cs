@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using WgSharp.Crypto;
+using WgSharp.Linux;
 using WgSharp.Protocol;
 
 namespace WgSharp;
@@ -89,7 +90,7 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
             if (rest.Length > MaxLine || (endOfStream && !rest.IsEmpty))
             {
                 // Too long, or cut off: half a line could still look like a good one (10.0.0.0/2 of 10.0.0.0/24).
-                Fail(rest.Length > MaxLine ? Errno.InvalidArgument : Errno.Protocol);
+                Fail(rest.Length > MaxLine ? Errno.EINVAL : Errno.EPROTO);
                 _skippingLine = true;
                 used = bytes.Length;
             }
@@ -126,7 +127,7 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
             IsComplete = true;
             if (Operation == UapiOperation.None)
             {
-                Fail(Errno.Protocol);
+                Fail(Errno.EPROTO);
             }
 
             return;
@@ -140,7 +141,7 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
         int equals = line.IndexOf((byte)'=');
         if (equals < 0 || line.Length > MaxLine)
         {
-            Fail(equals < 0 ? Errno.Protocol : Errno.InvalidArgument);
+            Fail(equals < 0 ? Errno.EPROTO : Errno.EINVAL);
             return;
         }
 
@@ -156,7 +157,7 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
         };
         if (!understood)
         {
-            Fail(Errno.InvalidArgument);
+            Fail(Errno.EINVAL);
         }
     }
 
@@ -293,7 +294,7 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
     {
         if (!budget.TryTake(bytes))
         {
-            Fail(Errno.OutOfMemory);
+            Fail(Errno.ENOMEM);
             return false;
         }
 

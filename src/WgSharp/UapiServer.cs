@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
+using WgSharp.Linux;
 using WgSharp.Protocol;
 
 namespace WgSharp;
@@ -150,12 +151,12 @@ internal sealed class UapiServer : IAsyncDisposable
         catch (ConfigurationException impossible)
         {
             _log.ConfigurationRefused(impossible.Message);
-            return Errno.OutOfMemory;
+            return Errno.ENOMEM;
         }
         catch (IOException refused)
         {
             _log.ConfigurationRefused(refused.Message);
-            return refused.HResult is > 0 and <= LargestErrno ? refused.HResult : Errno.IoError;
+            return refused.HResult is > 0 and <= LargestErrno ? refused.HResult : Errno.EIO;
         }
     }
 
@@ -175,7 +176,7 @@ internal sealed class UapiServer : IAsyncDisposable
             using var request = new UapiRequest(server._budget);
             if (!await ReceiveAsync(request))
             {
-                await SendAsync(UapiAnswer.ErrorNumber(request.Operation, Errno.TimedOut));
+                await SendAsync(UapiAnswer.ErrorNumber(request.Operation, Errno.ETIMEDOUT));
                 return false;
             }
 

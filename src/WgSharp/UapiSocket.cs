@@ -1,4 +1,3 @@
-using System.ComponentModel;
 using System.Net.Sockets;
 using WgSharp.Linux;
 
@@ -111,7 +110,7 @@ internal sealed class UapiSocket : IDisposable
         {
             if (!found.IsSocket)
             {
-                throw new IOException($"{path} exists and is not a socket: remove it.", Errno.AddressInUse);
+                throw new IOException($"{path} exists and is not a socket: remove it.", Errno.EADDRINUSE);
             }
 
             using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { Blocking = false };
@@ -123,7 +122,7 @@ internal sealed class UapiSocket : IDisposable
             {
                 return;
             }
-            catch (SocketException gone) when (gone.NativeErrorCode == FileNotFound)
+            catch (SocketException gone) when (gone.NativeErrorCode == Errno.ENOENT)
             {
                 return;
             }
@@ -140,9 +139,7 @@ internal sealed class UapiSocket : IDisposable
         }
     }
 
-    private const int FileNotFound = 2;
-
     private static IOException Taken(string path) => new(
-        $"{path} answers: a daemon serves this interface already ({new Win32Exception(Errno.AddressInUse).Message}).",
-        Errno.AddressInUse);
+        $"{path} answers: a daemon serves this interface already ({nameof(Errno.EADDRINUSE)}).",
+        Errno.EADDRINUSE);
 }

@@ -109,4 +109,53 @@ public sealed class DeadlineTests
         Assert.False(pair.A.Device.TryTakeDueTimer(look, out _, out _));
         Assert.True(pair.A.Device.NextDeadline > look.Now + Limits.KeepaliveTimeout);
     }
+
+    [Fact]
+    public async Task An_event_that_comes_while_the_loop_is_looking_is_not_overlooked()
+    {
+        PeerPair pair = PeerPair.WithSession();
+        Device device = pair.A.Device;
+        Peer peer = pair.A.Peer;
+        Keypair keypair = peer.Keypairs.Current!;
+        const int rounds = 20_000;
+        using var barrier = new Barrier(2);
+        Moment At(int round) => pair.Wire.Moment with { Now = pair.Wire.Now + TimeSpan.FromMilliseconds(round) };
+        Task receiving = Task.Factory.StartNew(
+            () =>
+            {
+                for (int round = 0; round < rounds; round++)
+                {
+                    barrier.SignalAndWait();
+                    device.Raise(peer, peer.NoteReceived(keypair, 1, 100, carriesData: true, At(round).Now));
+                    barrier.SignalAndWait();
+                }
+            },
+            CancellationToken.None,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default);
+        for (int round = 0; round < rounds; round++)
+        {
+            // Nothing is due but what comes below.
+            peer.NoteSent(keypair, 1, 100, carriesData: false, At(round).Now);
+            Look(At(round));
+            Assert.True(device.NextDeadline > At(round).Now + Limits.KeepaliveTimeout);
+            barrier.SignalAndWait();
+            Look(At(round));
+            barrier.SignalAndWait();
+            while (device.TryTakeAttention(At(round), out _, out _))
+            {
+                Assert.Fail("Only timers are asked for here.");
+            }
+
+            Assert.Equal(At(round).Now + Limits.KeepaliveTimeout, device.NextDeadline);
+        }
+
+        await receiving;
+
+        void Look(Moment moment)
+        {
+            device.Raise(peer, Attention.Timers);
+            Assert.False(device.TryTakeAttention(moment, out _, out _));
+        }
+    }
 }

@@ -144,6 +144,26 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public void An_initiation_that_is_wanted_too_soon_after_a_response_is_made_as_soon_as_it_may()
+    {
+        // B has answered; A has never heard it and has forgotten all about it.
+        var pair = new PeerPair();
+        pair.Wire.Fate = (datagram, _) => datagram.Type == MessageType.HandshakeResponse ? [] : [VirtualWire.Latency];
+        pair.A.Send(1);
+        pair.Wire.AdvanceSeconds(1);
+        pair.A.Device.LinkDown();
+        pair.A.Device.LinkUp(pair.Wire.Moment);
+        pair.Wire.Mend();
+        Instant answered = pair.Wire.Seen[^1].SentAt;
+
+        pair.B.Send(2);
+        pair.Wire.AdvanceSeconds(10);
+        Datagram initiation = Assert.Single(pair.Wire.Seen, d => d.Type == MessageType.HandshakeInitiation && d.From == pair.B.Address);
+        Assert.InRange((initiation.SentAt - answered).TotalSeconds, 5, 5.334);
+        Assert.Equal([[2]], pair.A.Received);
+    }
+
+    [Fact]
     public void A_packet_under_the_previous_key_is_still_read_after_a_rekey()
     {
         PeerPair pair = PeerPair.WithSession();

@@ -190,13 +190,7 @@ internal static unsafe class AeadRun<TKernels>
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void OpenChunk(uint* state, byte* buffer, Span<AeadPacket> packets, AeadScratch* scratch)
     {
-        // Only the one-time keys: an empty packet is its block 0.
-        for (int i = 0; i < packets.Length; i++)
-        {
-            Stream(state, scratch, buffer, 0, packets[i].Counter, 0, i);
-        }
-
-        Flush(state, scratch);
+        Keys(state, scratch, packets);
         Mac(scratch, buffer, packets);
         for (int i = 0; i < packets.Length; i++)
         {
@@ -255,6 +249,28 @@ internal static unsafe class AeadRun<TKernels>
         {
             TKernels.XorTail(content + whole, keystream + whole, length - whole);
         }
+    }
+
+    /// <summary>Only the one-time keys: one lane for each packet.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Keys(uint* state, AeadScratch* scratch, ReadOnlySpan<AeadPacket> packets)
+    {
+        for (int i = 0; i < packets.Length; i++)
+        {
+            int lane = scratch->Used++;
+            byte* key = scratch->Keys + (i * AeadScratch.BlockSize);
+            Vector512<byte>.Zero.Store(key);
+            scratch->Counter[lane] = 0;
+            scratch->NonceLow[lane] = (uint)packets[i].Counter;
+            scratch->NonceHigh[lane] = (uint)(packets[i].Counter >> 32);
+            scratch->Address[lane] = (ulong)key;
+            if (scratch->Used == TKernels.StreamLanes)
+            {
+                Flush(state, scratch);
+            }
+        }
+
+        Flush(state, scratch);
     }
 
     /// <summary>Gives the lanes a packet's blocks from <paramref name="block"/> on, and computes whenever all lanes are taken.</summary>

@@ -132,12 +132,12 @@ internal static unsafe class ChaCha20Vector512
         [ConstantExpected] byte count)
     {
         x0 += y0;
-        x1 += y1;
-        x2 += y2;
-        x3 += y3;
         z0 = Avx512F.RotateLeft(z0 ^ x0, count);
+        x1 += y1;
         z1 = Avx512F.RotateLeft(z1 ^ x1, count);
+        x2 += y2;
         z2 = Avx512F.RotateLeft(z2 ^ x2, count);
+        x3 += y3;
         z3 = Avx512F.RotateLeft(z3 ^ x3, count);
     }
 

@@ -13,7 +13,7 @@ namespace WgSharp.Engine;
 /// 1 Read      super-packets of up to 64 KiB from the TUN                  (one thread at a time)
 /// 2 Split     into transport messages at one stride, with room for header and tag
 /// 3 Route     destination -> allowed IPs -> peer; neighbours of one peer and size make a run
-/// 4 Number    a run takes its counters from the current keypair; without one it is staged
+/// 4 Number    a run takes its counters from the keypair to send with; without one it is staged
 /// 5 Seal      header and AEAD over the whole run                          (any thread, in parallel)
 /// 6 Transmit  one system call for all runs; account, and look for a rekey (in order)
 /// </code>
@@ -165,10 +165,10 @@ internal sealed class OutboundPath
         batch.RunCount = kept;
     }
 
-    /// <summary>Leases the current keypair and takes counters for the run. A run never overtakes what is staged before it.</summary>
+    /// <summary>Leases the keypair to send with and takes counters for the run. A run never overtakes what is staged before it.</summary>
     private static bool TryNumber(PacketBatch batch, ref PacketRun run, Instant now)
     {
-        Keypair? keypair = run.Peer!.Keypairs.Current;
+        Keypair? keypair = run.Peer!.Keypairs.Sending;
         if (keypair is null || (!run.WasStaged && !run.Peer.Staged.IsEmpty) || !keypair.TryLease())
         {
             return false;
@@ -204,7 +204,7 @@ internal sealed class OutboundPath
             }
         }
 
-        if (peer.Keypairs.Current is { } current && current.MaySend(now))
+        if (peer.Keypairs.Sending is { } current && current.MaySend(now))
         {
             _link.Raise(peer, Attention.Staged);
         }
@@ -303,7 +303,7 @@ internal sealed class OutboundPath
     {
         bool any = false;
         while (peer.Endpoint is { } endpoint
-            && peer.Keypairs.Current is { } keypair
+            && peer.Keypairs.Sending is { } keypair
             && keypair.MaySend(now)
             && TakeStaged(batch, peer, endpoint, now))
         {

@@ -162,7 +162,7 @@ public sealed partial class Device
         peer = handshake.Peer;
         handshake.Cookies.AddMacs(response, moment.Now);
         peer.Timers.NoteResponseMade(moment.Now);
-        BeginSession(handshake, moment.Now);
+        BeginSession(handshake, moment);
         replyLength = response.Length;
         return HandshakeOutcome.Respond;
     }
@@ -196,7 +196,7 @@ public sealed partial class Device
         }
 
         peer = handshake.Peer;
-        BeginSession(handshake, moment.Now);
+        BeginSession(handshake, moment);
         CompleteHandshake(peer, moment);
         return HandshakeOutcome.SessionEstablished;
     }
@@ -222,32 +222,31 @@ public sealed partial class Device
     // ---- sessions ----
 
     /// <summary>Derives the keypair and slides it in; it takes over the handshake's index.</summary>
-    private void BeginSession(Handshake handshake, Instant now)
+    private void BeginSession(Handshake handshake, Moment moment)
     {
         Peer peer = handshake.Peer;
+
+        // A keypair that is in use already is not to be dropped as one that was never confirmed.
+        PromoteIfConfirmed(peer, moment);
         uint index = handshake.LocalIndex!.Value;
-        Keypair created = handshake.DeriveKeypair(index, now);
+        Keypair created = handshake.DeriveKeypair(index, moment.Now);
         _indices.Replace(index, handshake, created);
         handshake.LocalIndex = null;
         Keypairs keypairs = peer.Keypairs.Add(created, out Keypair? first, out Keypair? second);
         Publish(peer, keypairs, first, second);
-        peer.Timers.NoteSessionDerived(now);
+        peer.Timers.NoteSessionDerived(moment.Now);
     }
 
     /// <summary>Key confirmation: from now on the responder sends with the keypair too.</summary>
-    private bool TryPromote(Peer peer, Moment moment)
+    private void PromoteIfConfirmed(Peer peer, Moment moment)
     {
         // The next keypair may be another one by now than the one that was raised for: ask the keypair itself.
         Keypairs keypairs = peer.Keypairs;
-        if (keypairs.Next is not { IsConfirmed: true })
+        if (keypairs.Next is { IsConfirmed: true })
         {
-            return false;
+            Publish(peer, keypairs.Promote(out Keypair? dropped), dropped, null);
+            CompleteHandshake(peer, moment);
         }
-
-        keypairs = keypairs.Promote(out Keypair? dropped);
-        Publish(peer, keypairs, dropped, null);
-        CompleteHandshake(peer, moment);
-        return true;
     }
 
     private static void CompleteHandshake(Peer peer, Moment moment)

@@ -177,9 +177,11 @@ public sealed partial class Device : IDisposable
                 continue;
             }
 
-            if (attention.HasFlag(Attention.Confirmed) && TryPromote(peer, moment) && !peer.Staged.IsEmpty)
+            if (attention.HasFlag(Attention.Confirmed))
             {
-                attention |= Attention.Staged;
+                // A handshake that came in between may have promoted it already: what waited for it is flushed here all the same.
+                PromoteIfConfirmed(peer, moment);
+                attention |= peer.Staged.IsEmpty ? Attention.None : Attention.Staged;
             }
 
             Plan(peer);

@@ -169,11 +169,17 @@ public sealed class Keypair
 
 /// <summary>A peer's previous, current and next keypair: an immutable triple, replaced as a whole by the control loop.</summary>
 /// <param name="Previous">Still received with: what was under way when the current one came.</param>
-/// <param name="Current">Sent with.</param>
+/// <param name="Current">Sent with, see <see cref="Sending"/>.</param>
 /// <param name="Next">The responder's newest, until the initiator confirmed it.</param>
 public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next)
 {
     public static readonly Keypairs None = new(null, null, null);
+
+    /// <summary>
+    /// Any thread: what to send with. A next keypair counts from the moment its first message was opened, not only when the control loop has
+    /// moved it: the answer to that message may be on its way sooner, and a peer that was restarted cannot read anything older.
+    /// </summary>
+    public Keypair? Sending => Next is { IsConfirmed: true } confirmed ? confirmed : Current;
 
     /// <summary>Slides a new keypair in (the kernel's add_new_keypair).</summary>
     /// <param name="first">Falls out, if not null.</param>

@@ -51,6 +51,17 @@ public sealed class KeypairsTests
         Assert.Same(previous, dropped);
     }
 
+    [Fact]
+    public void A_confirmed_next_keypair_is_sent_with_before_it_was_moved()
+    {
+        Keypair current = New(initiator: true);
+        Keypair next = New(initiator: false);
+        var keypairs = new Keypairs(null, current, next);
+        Assert.Same(current, keypairs.Sending);
+        next.Confirm();
+        Assert.Same(next, keypairs.Sending);
+    }
+
     private static Keypair[] Dropped(Keypair? first, Keypair? second) => [.. new[] { first, second }.OfType<Keypair>()];
 
     private Keypair New(bool initiator) => new(_peer, 1, 2, initiator, new byte[32], new byte[32], new Instant(1));

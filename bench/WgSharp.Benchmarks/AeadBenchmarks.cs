@@ -107,9 +107,9 @@ public unsafe class AeadKernelBenchmarks
 
     /// <summary>1408 bytes.</summary>
     [Benchmark]
-    public void Poly1305OfALargePacket() => Poly1305Wide.Mac(_scratch->Keys, _packets, Blocks * 16, _scratch->Tags);
+    public void Poly1305OfALargePacket() => Poly1305Wide.Mac(_scratch->Keys, _packets, Blocks * 16, default, _scratch->Tags);
 
     /// <summary>64 bytes.</summary>
     [Benchmark]
-    public void Poly1305OfASmallPacket() => Poly1305.Mac(_scratch->Keys, _packets, 64, _scratch->Tags);
+    public void Poly1305OfASmallPacket() => Poly1305.Mac(_scratch->Keys, _packets, 64, default, _scratch->Tags);
 }

@@ -85,7 +85,7 @@ internal static unsafe class AeadRun<TKernels>
         {
             ChaCha20Vector256.Keystream4(state, nonce, keystream);
             XorKeystream(content, keystream + AeadScratch.BlockSize, length);
-            Poly1305.Mac(keystream, content, length, content + length);
+            Poly1305.Mac(keystream, content, length, Vector128.Create(0, (ulong)length), content + length);
         }
         finally
         {
@@ -102,7 +102,7 @@ internal static unsafe class AeadRun<TKernels>
         try
         {
             ChaCha20Vector256.Keystream4(state, nonce, keystream);
-            Poly1305.Mac(keystream, content, length, (byte*)&tag);
+            Poly1305.Mac(keystream, content, length, Vector128.Create(0, (ulong)length), (byte*)&tag);
             bool authentic = tag == Vector128.Load(content + length);
             if (authentic)
             {
@@ -344,13 +344,14 @@ internal static unsafe class AeadRun<TKernels>
 
     private static void MacSingle(byte* key, byte* content, int length, byte* tag)
     {
-        if (length >= Poly1305Wide.MinimumLength)
+        Vector128<ulong> lengths = Vector128.Create(0, (ulong)length);
+        if (length >= Poly1305Wide.WorthwhileLength)
         {
-            Poly1305Wide.Mac(key, content, length, tag);
+            Poly1305Wide.Mac(key, content, length, lengths, tag);
         }
         else
         {
-            Poly1305.Mac(key, content, length, tag);
+            Poly1305.Mac(key, content, length, lengths, tag);
         }
     }
 

@@ -16,16 +16,17 @@ namespace WgSharp.Crypto;
 internal static unsafe class Poly1305Wide
 {
     /// <summary>Shorter packets are done sooner block by block.</summary>
-    public const int MinimumLength = 256;
+    public const int WorthwhileLength = 256;
 
     private const int GroupSize = 4 * Poly1305.BlockSize;
     private const ulong Mask = (1 << 26) - 1;
 
     /// <param name="key">32 bytes: r, then s.</param>
-    /// <param name="content">The ciphertext, at least <see cref="MinimumLength"/>; 16 more bytes behind it are readable (the tag's place) and do not count.</param>
+    /// <param name="content">The ciphertext, at least 64 bytes; 16 more bytes behind it are readable (the tag's place) and do not count.</param>
+    /// <param name="lengths">The last block: of the associated data (here 0) and of the ciphertext.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     [SkipLocalsInit]
-    public static void Mac(byte* key, byte* content, int length, byte* tag)
+    public static void Mac(byte* key, byte* content, int length, Vector128<ulong> lengths, byte* tag)
     {
         byte* group = stackalloc byte[GroupSize];
         Number r = Number.Split(
@@ -58,7 +59,7 @@ internal static unsafe class Poly1305Wide
             Copy(content + (2 * Poly1305.BlockSize), group + (2 * Poly1305.BlockSize), 1);
         }
 
-        Vector128.Create(0, (ulong)length).Store((ulong*)(group + (3 * Poly1305.BlockSize)));
+        lengths.Store((ulong*)(group + (3 * Poly1305.BlockSize)));
         Multiply(Add(h, group), last).Finish(key + 16, tag);
     }
 

@@ -16,8 +16,9 @@ internal static unsafe class Poly1305
 
     /// <param name="key">32 bytes: r, then s.</param>
     /// <param name="content">The ciphertext; 16 more bytes behind it are readable (the tag's place) and do not count.</param>
+    /// <param name="lengths">The last block: of the associated data (here 0) and of the ciphertext.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    public static void Mac(byte* key, byte* content, int length, byte* tag)
+    public static void Mac(byte* key, byte* content, int length, Vector128<ulong> lengths, byte* tag)
     {
         Vector128<ulong> low = Vector128.CreateScalar(Unsafe.ReadUnaligned<ulong>(key) & 0x0ffffffc0fffffff);
         Vector128<ulong> high = Vector128.CreateScalar(Unsafe.ReadUnaligned<ulong>(key + 8) & 0x0ffffffc0ffffffc);
@@ -35,7 +36,7 @@ internal static unsafe class Poly1305
             Absorb(ref h0, ref h1, ref h2, ref h3, ref h4, r, LastBlock(content, length & 15).AsUInt64());
         }
 
-        Absorb(ref h0, ref h1, ref h2, ref h3, ref h4, r, Vector128.Create(0, (ulong)length));
+        Absorb(ref h0, ref h1, ref h2, ref h3, ref h4, r, lengths);
         Carry(ref h0, ref h1, ref h2, ref h3, ref h4);
         ulong lower = (uint)h0.ToScalar() | (h1.ToScalar() << 32);
         ulong upper = (uint)h2.ToScalar() | (h3.ToScalar() << 32);

@@ -12,7 +12,7 @@ internal static class Packets
     internal static PacketBatch OutboundBatch(int superPackets = 4) =>
         new(superPackets * 66_000, 1024, 64) { ReadCapacity = superPackets * 66_000 };
 
-    internal static PacketBatch InboundBatch(int slots = 8) => new(slots * 65_536, 1024, 64);
+    internal static PacketBatch InboundBatch(int slots = 8) => new(slots * 65_536, 1024, frames: 64, trains: slots);
 
     internal static byte[] Payload(int length, int seed = 1)
     {

@@ -32,8 +32,7 @@ public sealed unsafe class LinkMonitor : IDisposable
 
     private readonly TunDevice _tun;
     private readonly Action<LinkState> _changed;
-    private readonly NetlinkSocket _news;
-    private readonly NetlinkSocket _questions;
+    private readonly NetlinkSocket _rtnetlink;
     private readonly FileDescriptor _epoll;
     private readonly FileDescriptor _stop;
     private readonly Thread _thread;
@@ -42,6 +41,11 @@ public sealed unsafe class LinkMonitor : IDisposable
     private LinkState? _reported;
     private int _nsid = NetlinkSocket.OwnNamespace;
     private int _index;
+
+    /// <summary>Only where TUNGETDEVNETNS is missing: the interface was seen to leave.</summary>
+    private bool _hasLeft;
+
+    /// <summary>It is where we hear nothing of it.</summary>
     private bool _blind;
 
     /// <summary>Starts watching; the state of now is the first that is reported.</summary>
@@ -52,13 +56,12 @@ public sealed unsafe class LinkMonitor : IDisposable
         _tun = tun;
         _changed = changed;
         _ownNamespace = tun.Features.Has(KernelFeature.DevNetNs) ? new FileInfo("/proc/thread-self/ns/net").LinkTarget : null;
-        _news = new NetlinkSocket(Libc.RTMGRP_LINK | Libc.RTMGRP_NSID);
-        _hearsOthers = _news.TryListenToOtherNamespaces();
-        _questions = new NetlinkSocket(0);
+        _rtnetlink = new NetlinkSocket(Libc.RTMGRP_LINK | Libc.RTMGRP_NSID);
+        _hearsOthers = _rtnetlink.TryListenToOtherNamespaces();
         _epoll = FileDescriptor.Required(Libc.epoll_create1(Libc.O_CLOEXEC), "epoll_create1");
         _stop = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
         EpollWaiter.Add(_epoll, _stop, StopKey);
-        EpollWaiter.Add(_epoll, _news.Descriptor, NetlinkKey);
+        EpollWaiter.Add(_epoll, _rtnetlink.Descriptor, NetlinkKey);
 
         // Errors only; they are reported without being asked for.
         EpollWaiter.Add(_epoll, tun.Descriptor, TunKey, events: 0);
@@ -78,8 +81,7 @@ public sealed unsafe class LinkMonitor : IDisposable
         _thread.Join();
         _epoll.Dispose();
         _stop.Dispose();
-        _news.Dispose();
-        _questions.Dispose();
+        _rtnetlink.Dispose();
     }
 
     private void Run()
@@ -91,7 +93,7 @@ public sealed unsafe class LinkMonitor : IDisposable
             {
                 if (_blind)
                 {
-                    Report(LookBlindly());
+                    Locate();
                 }
             }
         }
@@ -130,7 +132,7 @@ public sealed unsafe class LinkMonitor : IDisposable
     {
         while (true)
         {
-            ReadOnlySpan<byte> received = _news.Receive(out int nsid, out int errno);
+            ReadOnlySpan<byte> received = _rtnetlink.Receive(out int nsid, out int errno);
             if (errno == Errno.ENOBUFS)
             {
                 // Some were lost: ask for the state itself.
@@ -150,34 +152,37 @@ public sealed unsafe class LinkMonitor : IDisposable
 
             while (NetlinkMessage.TryTake(ref received, out NetlinkMessage message))
             {
-                ReadNews(message, nsid);
+                if (!TryFollow(message, nsid))
+                {
+                    Locate();
+                    break;
+                }
             }
         }
     }
 
-    private void ReadNews(NetlinkMessage message, int nsid)
+    /// <returns>False where the interface has to be looked for. Whatever else was announced so far is then older than the answer.</returns>
+    private bool TryFollow(NetlinkMessage message, int nsid)
     {
         if (message.TryReadLink(out int index, out bool up, out int mtu))
         {
             if (index != _index || nsid != _nsid || _blind)
             {
-                return;
+                return true;
             }
 
             if (message.Type == Libc.RTM_DELLINK)
             {
-                Locate();
+                _hasLeft = true;
+                return false;
             }
-            else
-            {
-                Report(new LinkState(up, mtu));
-            }
+
+            Report(new LinkState(up, mtu));
+            return true;
         }
-        else if (message.Type == Libc.RTM_DELNSID && message.TryReadNamespaceId(out int deleted) && deleted == _nsid)
-        {
-            // The namespace is being taken down, and from here on nothing is heard of it.
-            Locate();
-        }
+
+        // The number goes first when a namespace is taken down; from then on nothing is heard of it.
+        return message.Type != Libc.RTM_DELNSID || !message.TryReadNamespaceId(out int deleted) || deleted != _nsid || _blind;
     }
 
     /// <summary>Finds the interface by its descriptor, wherever it is and whatever it is called by now, and reports its state.</summary>
@@ -197,7 +202,7 @@ public sealed unsafe class LinkMonitor : IDisposable
                 break;
             }
 
-            int errno = _questions.AskLink(InterfaceName.Read(ref request), nsid, out int index, out bool up, out int mtu);
+            int errno = _rtnetlink.AskLink(InterfaceName.Read(ref request), nsid, out int index, out bool up, out int mtu);
             if (errno == 0)
             {
                 _blind = false;
@@ -207,14 +212,15 @@ public sealed unsafe class LinkMonitor : IDisposable
                 return;
             }
 
-            if (errno != Errno.ENODEV || _ownNamespace is null)
+            // Moved or renamed between the questions, or the answer did not fit into a full queue: again.
+            if (errno is not (Errno.ENODEV or Errno.EAGAIN) || (errno == Errno.ENODEV && _ownNamespace is null))
             {
                 break;
             }
         }
 
         _blind = true;
-        Report(LookBlindly());
+        Report(new LinkState(_tun.Descriptor.IsWritable(), _reported?.Mtu ?? TunDevice.DefaultMtu));
     }
 
     /// <returns>False where the interface may be somewhere that we can't hear of.</returns>
@@ -223,8 +229,7 @@ public sealed unsafe class LinkMonitor : IDisposable
         nsid = NetlinkSocket.OwnNamespace;
         if (_ownNamespace is null)
         {
-            // No TUNGETDEVNETNS: here, as long as its first RTM_DELLINK has not come.
-            return _index == 0;
+            return !_hasLeft;
         }
 
         using FileDescriptor? netns = FileDescriptor.From(Libc.ioctl_value(_tun.Descriptor, Libc.TUNGETDEVNETNS, 0));
@@ -234,14 +239,7 @@ public sealed unsafe class LinkMonitor : IDisposable
         }
 
         string? found = new FileInfo($"/proc/self/fd/{netns.DangerousGetHandle()}").LinkTarget;
-        return found == _ownNamespace || (_hearsOthers && _questions.TryNumberNamespace(netns, out nsid));
-    }
-
-    private LinkState LookBlindly()
-    {
-        ifreq request = default;
-        bool gone = Libc.ioctl(_tun.Descriptor, Libc.TUNGETIFF, &request) < 0;
-        return new LinkState(!gone && _tun.Descriptor.IsWritable(), _reported?.Mtu ?? TunDevice.DefaultMtu, gone);
+        return found == _ownNamespace || (_hearsOthers && _rtnetlink.TryNumberNamespace(netns, out nsid));
     }
 
     private void Report(LinkState state)

@@ -18,6 +18,9 @@ internal readonly ref struct NetlinkMessage
 
     internal uint Sequence => MemoryMarshal.Read<uint>(_bytes[8..]);
 
+    /// <summary>Of the socket that asked; 0 where nobody did.</summary>
+    internal uint Port => MemoryMarshal.Read<uint>(_bytes[12..]);
+
     internal ReadOnlySpan<byte> Body => _bytes[HeaderSize..];
 
     /// <summary>Takes the next message off a received buffer.</summary>

@@ -15,9 +15,10 @@ internal sealed unsafe class NetlinkSocket : IDisposable
     private const int BufferSize = 32768;
 
     private readonly byte[] _buffer = GC.AllocateUninitializedArray<byte>(BufferSize, pinned: true);
+    private readonly uint _port;
     private uint _sequence;
 
-    /// <param name="groups">RTMGRP_… to subscribe to, 0 for questions and answers only.</param>
+    /// <param name="groups">RTMGRP_… to subscribe to.</param>
     /// <exception cref="IOException">The kernel has no rtnetlink, or it is forbidden.</exception>
     internal NetlinkSocket(uint groups)
     {
@@ -26,12 +27,15 @@ internal sealed unsafe class NetlinkSocket : IDisposable
 
         // struct sockaddr_nl: family, padding, port (0: the kernel chooses), groups.
         uint* address = stackalloc uint[3] { Libc.AF_NETLINK, 0, groups };
-        if (Libc.bind(Descriptor, address, 3 * sizeof(uint)) < 0)
+        uint length = 3 * sizeof(uint);
+        if (Libc.bind(Descriptor, address, length) < 0 || Libc.getsockname(Descriptor, address, &length) < 0)
         {
             IOException failed = Errno.Exception("bind AF_NETLINK", Marshal.GetLastPInvokeError());
             Descriptor.Dispose();
             throw failed;
         }
+
+        _port = address[1];
     }
 
     internal FileDescriptor Descriptor { get; }
@@ -129,8 +133,11 @@ internal sealed unsafe class NetlinkSocket : IDisposable
         return Ask(request.Finish(), out NetlinkMessage answer) == 0 && answer.TryReadNamespaceId(out nsid);
     }
 
-    /// <summary>One request, one answer: the kernel answers within the send.</summary>
-    /// <returns>0, or the errno.</returns>
+    /// <summary>
+    /// One request, one answer: the kernel answers within the send. What was announced before the answer is older than it, and is
+    /// dropped.
+    /// </summary>
+    /// <returns>0, or the errno; EAGAIN where the queue was so full that the answer was lost.</returns>
     private int Ask(ReadOnlySpan<byte> request, out NetlinkMessage answer)
     {
         answer = default;
@@ -151,7 +158,7 @@ internal sealed unsafe class NetlinkSocket : IDisposable
         while (true)
         {
             ReadOnlySpan<byte> received = Receive(out _, out int errno);
-            if (errno == Errno.EINTR)
+            if (errno is Errno.EINTR or Errno.ENOBUFS)
             {
                 continue;
             }
@@ -163,7 +170,7 @@ internal sealed unsafe class NetlinkSocket : IDisposable
 
             while (NetlinkMessage.TryTake(ref received, out answer))
             {
-                if (answer.Sequence == _sequence)
+                if (answer.Sequence == _sequence && answer.Port == _port)
                 {
                     return answer.Type == Libc.NLMSG_ERROR ? answer.ReadError() : 0;
                 }

@@ -169,7 +169,7 @@ internal sealed class OutboundPath
     private static bool TryNumber(PacketBatch batch, ref PacketRun run, Instant now)
     {
         Keypair? keypair = run.Peer!.Keypairs.Sending;
-        if (keypair is null || (!run.WasStaged && !run.Peer.Staged.IsEmpty) || !keypair.TryLease())
+        if (keypair is null || (!run.WasStaged && run.Peer.Staged.ComeFirst) || !keypair.TryLease())
         {
             return false;
         }
@@ -302,6 +302,7 @@ internal sealed class OutboundPath
     public bool SendStaged(PacketBatch batch, Peer peer, Instant now)
     {
         bool any = false;
+        peer.Staged.BeginDrain();
         while (peer.Endpoint is { } endpoint
             && peer.Keypairs.Sending is { } keypair
             && keypair.MaySend(now)
@@ -310,6 +311,7 @@ internal sealed class OutboundPath
             any |= SendRuns(batch, now);
         }
 
+        peer.Staged.EndDrain();
         return any;
     }
 

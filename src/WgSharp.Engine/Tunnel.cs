@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
@@ -67,6 +68,7 @@ public sealed class Tunnel : IDisposable
     public void Start()
     {
         StartThread("wg-control", _control.Run);
+        StartThread("wg-self-test", AeadSelfTest.Run);
         foreach (PacketWorkers workers in _packets)
         {
             for (int i = 0; i < workers.Threads; i++)

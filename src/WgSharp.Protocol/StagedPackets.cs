@@ -188,10 +188,21 @@ public sealed class StagedPackets(StagingBudget budget)
 
     private bool _closed;
 
+    /// <summary>Written by the control loop, read by anyone: packets that were taken out are not on the wire yet.</summary>
+    private volatile bool _draining;
+
     /// <summary>Read without the lock: a hint that is right as soon as the writer is done.</summary>
     public bool IsEmpty => _count == 0;
 
     public int Count => _count;
+
+    /// <summary>Something stands before a packet that comes now: staged packets, or such as were taken out and are not sent yet.</summary>
+    public bool ComeFirst => _count > 0 || _draining;
+
+    /// <summary>Control loop: from here to <see cref="EndDrain"/>, what is taken out still comes before everything new.</summary>
+    public void BeginDrain() => _draining = true;
+
+    public void EndDrain() => _draining = false;
 
     /// <summary>Appends a copy of an inner packet; drops the oldest ones where a bound is reached. No-op once the peer was removed.</summary>
     public void Add(ReadOnlySpan<byte> packet)

@@ -119,7 +119,7 @@ scenario_hostile_configuration() {
 	# What was mutated may have been right by chance.
 	on a wg setconf wg0 "$lab/before"
 	still_well "$daemon" "$was_open" "$was_resident"
-	refuses on a wg set wg0 listen-port 65536
+	refuses on a wg set wg0 listen-port nonsense
 	refuses on a wg set wg0 peer nonsense
 	note "wg set with a wrong value fails"
 }

@@ -175,7 +175,7 @@ scenario_more_specific_peer_takes_over() {
 	on b bash -c 'echo X >/dev/udp/192.168.241.1/1111; echo X >/dev/udp/fd00::1/1111'
 	await 2 "the old peer's endpoint roams to ${b4%:*}:9997" test_endpoint a wg0 b "${b4%:*}:9997"
 	on b bash -c 'echo X >/dev/udp/192.168.241.1/1111'
-	quietly_await 2 "the last packet was counted" same_bytes
+	no_answer b 192.168.241.1
 	captured second >/dev/null
 	check "packets delivered from the old peer" "$(packets second)" == 0
 	on a wg set wg0 peer "${pub[c]}" remove

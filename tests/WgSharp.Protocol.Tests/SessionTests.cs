@@ -61,6 +61,31 @@ public sealed class SessionTests
     }
 
     [Fact]
+    public void A_confirmation_counts_for_the_keypair_it_came_with_and_not_for_a_newer_one()
+    {
+        var pair = new PeerPair();
+        Span<byte> message = stackalloc byte[148];
+        Assert.True(pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: false, pair.Wire.Moment, message));
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(message, pair.A.Address));
+        Peer peer = pair.B.Peer;
+        Keypair confirmed = peer.Keypairs.Next!;
+        Assert.Equal(Attention.Confirmed, peer.NoteReceived(confirmed, 1, 32, carriesData: false, pair.Wire.Now));
+        pair.B.Device.Raise(peer, Attention.Confirmed);
+
+        // Before the control loop looks, it takes another initiation.
+        Moment later = new(pair.Wire.Now + TimeSpan.FromSeconds(6), new UnixTime(pair.Wire.Moment.Wall.Nanoseconds + 6_000_000_000));
+        Assert.True(pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: true, later, message));
+        Span<byte> reply = stackalloc byte[148];
+        Assert.Equal(
+            HandshakeOutcome.Respond,
+            pair.B.Device.Handle(message, pair.A.Address, InetAddress.None, 0, underLoad: false, later, reply, out _, out _));
+        Keypair pending = peer.Keypairs.Next!;
+        Assert.False(pair.B.Device.TryTakeAttention(later, out _, out _));
+        Assert.NotSame(confirmed, pending);
+        Assert.Equal(new Keypairs(null, confirmed, pending), peer.Keypairs);
+    }
+
+    [Fact]
     public void An_initiator_with_nothing_to_send_confirms_with_a_keepalive()
     {
         var pair = new PeerPair();

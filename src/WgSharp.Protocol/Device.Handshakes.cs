@@ -303,7 +303,7 @@ public sealed partial class Device
     }
 
     private static bool NeedsSession(Peer peer, Instant now) =>
-        peer.Keypairs.Current is not { } current || !current.MaySend(now) || current.WantsRekeyOnSend(now);
+        peer.Keypairs.Sending is not { } sending || !sending.MaySend(now) || sending.WantsRekeyOnSend(now);
 
     // ---- small parts ----
 

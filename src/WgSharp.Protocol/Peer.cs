@@ -124,7 +124,7 @@ public sealed class Peer
         Attention attention = _activity.NoteSent(messages, carriesData, now) ? Attention.Timers : Attention.None;
 
         // A keypair that was replaced meanwhile needs no successor.
-        if (keypair.WantsRekeyOnSend(now) && ReferenceEquals(_keypairs.Current, keypair) && WantsHandshake(now))
+        if (keypair.WantsRekeyOnSend(now) && ReferenceEquals(_keypairs.Sending, keypair) && WantsHandshake(now))
         {
             attention |= Attention.Handshake;
         }
@@ -151,7 +151,7 @@ public sealed class Peer
         }
 
         // The kernel looks at the keypair it sends with, whichever this one was.
-        if (keypairs.Current is { } current && current.TakeRekeyOnReceive(now) && WantsHandshake(now))
+        if (keypairs.Sending is { } sending && sending.TakeRekeyOnReceive(now) && WantsHandshake(now))
         {
             attention |= Attention.Handshake;
         }

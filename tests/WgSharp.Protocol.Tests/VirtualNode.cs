@@ -69,7 +69,7 @@ internal sealed class VirtualNode
         if (!peer.Staged.IsEmpty || !TrySend(peer, content))
         {
             peer.Staged.Add(content);
-            if (peer.Keypairs.Current is { } current && current.MaySend(_wire.Now))
+            if (peer.Keypairs.Sending is { } current && current.MaySend(_wire.Now))
             {
                 Raise(peer, Attention.Staged);
             }
@@ -194,7 +194,7 @@ internal sealed class VirtualNode
     /// <returns>False if there is no session to send with.</returns>
     private bool TrySend(Peer peer, ReadOnlySpan<byte> content)
     {
-        if (peer.Keypairs.Current is not { } keypair || peer.Endpoint is not { } endpoint || !keypair.TryLease())
+        if (peer.Keypairs.Sending is not { } keypair || peer.Endpoint is not { } endpoint || !keypair.TryLease())
         {
             return false;
         }
@@ -217,7 +217,7 @@ internal sealed class VirtualNode
     private bool SendStaged(Peer peer)
     {
         bool sent = false;
-        while (peer.Keypairs.Current is { } current && current.MaySend(_wire.Now) && peer.Staged.TryTake(_buffer, out int length))
+        while (peer.Keypairs.Sending is { } current && current.MaySend(_wire.Now) && peer.Staged.TryTake(_buffer, out int length))
         {
             sent |= TrySend(peer, _buffer.AsSpan(0, length).ToArray());
         }

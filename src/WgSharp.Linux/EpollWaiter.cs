@@ -13,6 +13,7 @@ namespace WgSharp.Linux;
 public sealed unsafe class EpollWaiter : IWaiter
 {
     internal const ulong UdpKey = 4;
+    internal const ulong RoutesKey = 5;
     private const ulong WakeKey = 1;
     private const ulong TimerKey = 2;
     private const ulong TunKey = 3;
@@ -189,6 +190,9 @@ public sealed unsafe class EpollWaiter : IWaiter
                 case TunKey:
                     ready |= (what & Libc.EPOLLIN) != 0 ? Readiness.Tun : Readiness.None;
                     ready |= (what & (Libc.EPOLLERR | Libc.EPOLLHUP)) != 0 ? Readiness.TunGone : Readiness.None;
+                    break;
+                case RoutesKey:
+                    _udp!.ReadRouteNews();
                     break;
                 case UdpKey:
                     ready |= Readiness.Udp;

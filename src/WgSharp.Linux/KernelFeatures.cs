@@ -49,6 +49,9 @@ public enum KernelFeature
 
     /// <summary>timerfd on CLOCK_BOOTTIME (3.15); without it on CLOCK_MONOTONIC.</summary>
     BootTimer = 1 << 14,
+
+    /// <summary>RTM_GETROUTE: whether the route to a peer still leaves through the interface that it is heard on.</summary>
+    Routes = 1 << 15,
 }
 
 /// <summary>
@@ -75,6 +78,7 @@ public sealed class KernelFeatures
         ("timerfd", KernelFeature.TimerFd),
         ("boottimer", KernelFeature.BootTimer),
         ("devnetns", KernelFeature.DevNetNs),
+        ("routes", KernelFeature.Routes),
     ];
 
     private readonly List<string> _refusals = [];

@@ -197,6 +197,8 @@ internal static unsafe partial class Libc
     internal const ushort RTM_NEWLINK = 16;
     internal const ushort RTM_DELLINK = 17;
     internal const ushort RTM_GETLINK = 18;
+    internal const ushort RTM_NEWROUTE = 24;
+    internal const ushort RTM_GETROUTE = 26;
     internal const ushort RTM_NEWNSID = 88;
     internal const ushort RTM_GETNSID = 90;
     internal const ushort RTM_DELNSID = 89;
@@ -204,6 +206,13 @@ internal static unsafe partial class Libc
 
     /// <summary>The bit of RTNLGRP_NSID (28), which has no RTMGRP_ name of its own.</summary>
     internal const uint RTMGRP_NSID = 1u << 27;
+    internal const uint RTMGRP_IPV4_IFADDR = 0x10;
+    internal const uint RTMGRP_IPV4_ROUTE = 0x40;
+    internal const uint RTMGRP_IPV4_RULE = 0x80;
+    internal const ushort RTA_DST = 1;
+    internal const ushort RTA_SRC = 2;
+    internal const ushort RTA_OIF = 4;
+    internal const ushort RTA_MARK = 16;
     internal const ushort IFLA_IFNAME = 3;
     internal const ushort IFLA_MTU = 4;
     internal const ushort IFLA_TARGET_NETNSID = 46;

@@ -71,6 +71,14 @@ internal readonly ref struct NetlinkMessage
         return Type is Libc.RTM_NEWNSID or Libc.RTM_DELNSID && TryReadAttribute(4, Libc.NETNSA_NSID, out id);
     }
 
+    /// <summary>RTM_NEWROUTE: the interface that the route leaves through.</summary>
+    internal bool TryReadRoute(out int outgoing)
+    {
+        const int rtmsg = 12;
+        outgoing = 0;
+        return Type == Libc.RTM_NEWROUTE && TryReadAttribute(rtmsg, Libc.RTA_OIF, out outgoing);
+    }
+
     private bool TryReadAttribute(int bodySize, ushort wanted, out int value)
     {
         const int header = 4;
@@ -116,6 +124,9 @@ internal ref struct NetlinkRequest
         MemoryMarshal.Write(bytes[6..], in flags);
         MemoryMarshal.Write(bytes[8..], in sequence);
     }
+
+    /// <summary>The fixed part, to be filled in.</summary>
+    internal readonly Span<byte> Body => _bytes[NetlinkMessage.HeaderSize.._length];
 
     internal void Add(ushort type, scoped ReadOnlySpan<byte> data)
     {

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using WgSharp.Protocol;
 
 namespace WgSharp.Linux;
 
@@ -66,6 +67,32 @@ internal sealed unsafe class NetlinkSocket : IDisposable
         mtu = 0;
         int errno = Ask(request.Finish(), out NetlinkMessage answer);
         return errno == 0 && !answer.TryReadLink(out index, out up, out mtu) ? Errno.EPROTO : errno;
+    }
+
+    /// <summary>Asks through which interface an IPv4 packet with this source and mark would leave.</summary>
+    /// <returns>0, or the errno: EINVAL where the source is not ours, ENETUNREACH where there is no route.</returns>
+    internal int AskRoute(in InetAddress destination, in InetAddress source, uint mark, out int outgoing)
+    {
+        const byte addressBits = 32;
+        var request = new NetlinkRequest(stackalloc byte[128], Libc.RTM_GETROUTE, Libc.NLM_F_REQUEST, ++_sequence, bodySize: 12);
+
+        // struct rtmsg: family, length of destination and source in bits.
+        request.Body[0] = Libc.AF_INET;
+        request.Body[1] = addressBits;
+        request.Body[2] = addressBits;
+        Span<byte> address = stackalloc byte[4];
+        destination.CopyTo(address);
+        request.Add(Libc.RTA_DST, address);
+        source.CopyTo(address);
+        request.Add(Libc.RTA_SRC, address);
+        if (mark != 0)
+        {
+            request.Add(Libc.RTA_MARK, (int)mark);
+        }
+
+        outgoing = 0;
+        int errno = Ask(request.Finish(), out NetlinkMessage answer);
+        return errno == 0 && !answer.TryReadRoute(out outgoing) ? Errno.EPROTO : errno;
     }
 
     /// <summary>The number of another namespace in this socket's one; it is given one if it has none.</summary>

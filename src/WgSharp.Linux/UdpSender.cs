@@ -9,7 +9,7 @@ namespace WgSharp.Linux;
 /// Sends runs: up to 64 entries go in one sendmmsg, one entry per run where the kernel segments (UDP_SEGMENT), one per message
 /// where it does not. The vector lives on the stack of the call, so any thread may send at any time.
 /// </summary>
-internal static unsafe class UdpSender
+internal sealed unsafe class UdpSender
 {
     private const int MaxEntries = 64;
 
@@ -19,13 +19,27 @@ internal static unsafe class UdpSender
     /// <summary>65,535 less an IPv4 and a UDP header.</summary>
     private const int MaxDatagram = 65507;
 
+    private readonly SourceRoutes _routes;
+    private readonly bool _segments;
+    private readonly bool _hasMmsg;
+    private readonly bool _hasPktInfo;
+    private readonly bool _hasTos;
+
+    internal UdpSender(KernelFeatures features, SourceRoutes routes)
+    {
+        _routes = routes;
+        _segments = features.Has(KernelFeature.Gso);
+        _hasMmsg = features.Has(KernelFeature.Mmsg);
+        _hasPktInfo = features.Has(KernelFeature.PktInfo);
+        _hasTos = features.Has(KernelFeature.Tos);
+    }
+
     [SkipLocalsInit]
-    internal static void Send(SocketPair? open, PacketBatch batch, int first, int count, KernelFeatures features)
+    internal void Send(SocketPair? open, PacketBatch batch, int first, int count)
     {
         byte* scratch = stackalloc byte[Entries.BytesFor(MaxEntries)];
         var entries = new Entries(scratch, MaxEntries);
         PacketRun[] runs = batch.Runs;
-        bool segment = features.Has(KernelFeature.Gso);
         fixed (byte* buffer = batch.Buffer)
         {
             for (int i = first; i < first + count; i++)
@@ -41,25 +55,25 @@ internal static unsafe class UdpSender
 
                 bool ipv6 = endpoint.Remote.Address.IsIPv6;
                 int stride = run.Stride > 0 ? run.Stride : run.Length;
-                int most = segment && !run.Unsegmented ? Math.Max(1, Math.Min(MaxSegments, MaxDatagram / stride)) * stride : stride;
+                int most = _segments && !run.Unsegmented ? Math.Max(1, Math.Min(MaxSegments, MaxDatagram / stride)) * stride : stride;
                 for (int sent = 0; sent < run.Length && MayGoOn(run.Outcome); sent += most)
                 {
                     if (entries.Count == MaxEntries || (entries.Count > 0 && entries.IPv6 != ipv6))
                     {
-                        Flush(open, ref entries, runs, features);
+                        Flush(open, ref entries, runs);
                     }
 
                     int length = Math.Min(most, run.Length - sent);
-                    entries.Add(buffer + run.Offset + sent, length, length > stride ? stride : 0, endpoint, run.TrafficClass, i, features);
+                    Add(ref entries, buffer + run.Offset + sent, length, length > stride ? stride : 0, endpoint, run.TrafficClass, i);
                 }
             }
         }
 
-        Flush(open, ref entries, runs, features);
+        Flush(open, ref entries, runs);
     }
 
     [SkipLocalsInit]
-    internal static SendOutcome SendOne(SocketPair? open, ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass, KernelFeatures features)
+    internal SendOutcome SendOne(SocketPair? open, ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
     {
         byte* scratch = stackalloc byte[Entries.BytesFor(1)];
         var entries = new Entries(scratch, 1);
@@ -71,20 +85,24 @@ internal static unsafe class UdpSender
 
         fixed (byte* start = datagram)
         {
-            entries.Add(start, datagram.Length, 0, endpoint, trafficClass, 0, features);
-            return SendSome(socket, entries.Messages, 1, features.Has(KernelFeature.Mmsg), out int errno) > 0
-                ? SendOutcome.Sent
-                : Explain(errno, segmented: false, endpoint, features);
+            Add(ref entries, start, datagram.Length, 0, endpoint, trafficClass, 0);
+            return SendSome(socket, entries.Messages, 1, out int errno) > 0 ? SendOutcome.Sent : Explain(errno, segmented: false, endpoint);
         }
     }
 
     /// <summary>A lost message is one lost message; after a refusal the whole run comes again.</summary>
     private static bool MayGoOn(SendOutcome outcome) => outcome is SendOutcome.Sent or SendOutcome.Lost;
 
-    private static void Flush(SocketPair? open, ref Entries entries, PacketRun[] runs, KernelFeatures features)
+    /// <summary>The source to name for this endpoint, or none: the routes choose.</summary>
+    private InetAddress SourceOf(Endpoint endpoint) =>
+        _hasPktInfo && !endpoint.Source.IsNone && _routes.Agree(endpoint) ? endpoint.Source : InetAddress.None;
+
+    private void Add(ref Entries entries, byte* start, int length, int segment, Endpoint endpoint, byte trafficClass, int run) =>
+        entries.Add(start, length, segment, endpoint, SourceOf(endpoint), _hasTos ? trafficClass : (byte)0, run);
+
+    private void Flush(SocketPair? open, ref Entries entries, PacketRun[] runs)
     {
         FileDescriptor? socket = open?.Of(entries.IPv6);
-        bool mmsg = features.Has(KernelFeature.Mmsg);
         int done = 0;
         while (done < entries.Count)
         {
@@ -96,10 +114,10 @@ internal static unsafe class UdpSender
             }
 
             int errno = Errno.EAFNOSUPPORT;
-            int sent = socket is null ? 0 : SendSome(socket, entries.Messages + done, entries.Count - done, mmsg, out errno);
+            int sent = socket is null ? 0 : SendSome(socket, entries.Messages + done, entries.Count - done, out errno);
             if (sent == 0)
             {
-                run.Outcome = Explain(errno, entries.IsSegmented(done), run.Endpoint!, features);
+                run.Outcome = Explain(errno, entries.IsSegmented(done), run.Endpoint!);
                 sent = 1;
             }
 
@@ -110,7 +128,7 @@ internal static unsafe class UdpSender
     }
 
     /// <returns>How many went; 0 with the errno of the first where not even that one did.</returns>
-    private static int SendSome(FileDescriptor socket, mmsghdr* messages, int count, bool mmsg, out int errno)
+    private int SendSome(FileDescriptor socket, mmsghdr* messages, int count, out int errno)
     {
         const int flags = Libc.MSG_DONTWAIT | Libc.MSG_NOSIGNAL;
         bool refusedBefore = false;
@@ -118,7 +136,7 @@ internal static unsafe class UdpSender
         {
             while (true)
             {
-                int sent = mmsg
+                int sent = _hasMmsg
                     ? Libc.sendmmsg(socket, messages, (uint)count, flags)
                     : Libc.sendmsg(socket, &messages->msg_hdr, flags) >= 0 ? 1 : -1;
                 if (sent > 0)
@@ -152,14 +170,14 @@ internal static unsafe class UdpSender
         }
     }
 
-    private static SendOutcome Explain(int errno, bool segmented, Endpoint endpoint, KernelFeatures features)
+    private SendOutcome Explain(int errno, bool segmented, Endpoint endpoint)
     {
-        bool sourced = !endpoint.Source.IsNone && features.Has(KernelFeature.PktInfo);
+        bool sourced = !SourceOf(endpoint).IsNone;
         switch (errno)
         {
             // Before Linux 6.14 a segment beyond the route's MTU is EINVAL too: with a source that is still ours, that is what it means.
             case Errno.EINVAL when sourced && segmented:
-                return UdpSetup.IsLocal(endpoint.Source, endpoint.Remote.ScopeId, features) ? SendOutcome.SegmentationRefused : SendOutcome.SourceRefused;
+                return UdpSetup.IsLocal(endpoint.Source, endpoint.Remote.ScopeId) ? SendOutcome.SegmentationRefused : SendOutcome.SourceRefused;
             case Errno.EINVAL or Errno.EADDRNOTAVAIL or Errno.ENETUNREACH or Errno.ENODEV when sourced:
                 return SendOutcome.SourceRefused;
             case Errno.EIO or Errno.EINVAL or Errno.EMSGSIZE when segmented:
@@ -202,7 +220,7 @@ internal static unsafe class UdpSender
 
         internal void Clear() => Count = 0;
 
-        internal void Add(byte* start, int length, int segment, Endpoint endpoint, byte trafficClass, int run, KernelFeatures features)
+        internal void Add(byte* start, int length, int segment, Endpoint endpoint, InetAddress source, byte trafficClass, int run)
         {
             IPv6 = endpoint.Remote.Address.IsIPv6;
             byte* name = _names + (Count * NameSpace);
@@ -210,9 +228,9 @@ internal static unsafe class UdpSender
             int nameLength = SocketAddress.Write(new Span<byte>(name, NameSpace), endpoint.Remote);
             int controlLength = ControlMessages.Write(
                 new Span<byte>(control, ControlMessages.SendSpace),
-                features.Has(KernelFeature.PktInfo) ? endpoint.Source : InetAddress.None,
+                source,
                 endpoint.SourceInterface,
-                features.Has(KernelFeature.Tos) ? trafficClass : (byte)0,
+                trafficClass,
                 segment,
                 IPv6);
             _pieces[Count] = new iovec { iov_base = start, iov_len = (nuint)length };

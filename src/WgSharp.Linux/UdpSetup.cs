@@ -68,9 +68,10 @@ internal static unsafe class UdpSetup
     }
 
     /// <summary>Whether a socket could be bound to this address: the kernel's own test of "is it still ours".</summary>
-    internal static bool IsLocal(in InetAddress address, uint scope, KernelFeatures features)
+    internal static bool IsLocal(in InetAddress address, uint scope)
     {
-        using FileDescriptor? socket = Create(address.IsIPv6, features, out _);
+        using FileDescriptor? socket = FileDescriptor.From(
+            Libc.socket(address.IsIPv6 ? Libc.AF_INET6 : Libc.AF_INET, Libc.SOCK_DGRAM | Libc.SOCK_CLOEXEC, Libc.IPPROTO_UDP));
         if (socket is null)
         {
             return false;

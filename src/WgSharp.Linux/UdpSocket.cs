@@ -16,6 +16,8 @@ public sealed class UdpSocket : IUdpSocket
     private readonly KernelFeatures _features;
     private readonly Lock _gate = new();
     private readonly List<FileDescriptor> _epolls = [];
+    private readonly SourceRoutes _routes;
+    private readonly UdpSender _sender;
     private volatile SocketPair? _open;
     private bool _ipv6First;
     private bool _disposed;
@@ -25,6 +27,8 @@ public sealed class UdpSocket : IUdpSocket
     {
         _features = features;
         UdpSetup.Probe(features);
+        _routes = new SourceRoutes(features);
+        _sender = new UdpSender(features, _routes);
     }
 
     /// <summary>The port, or 0 while closed.</summary>
@@ -37,6 +41,7 @@ public sealed class UdpSocket : IUdpSocket
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             SocketPair? old = _open;
+            _routes.SetMark(fwmark);
             if (old is not null && old.Port == port)
             {
                 UdpSetup.SetMark(old, fwmark);
@@ -72,6 +77,7 @@ public sealed class UdpSocket : IUdpSocket
     {
         lock (_gate)
         {
+            _routes.SetMark(fwmark);
             if (_open is { } open)
             {
                 UdpSetup.SetMark(open, fwmark);
@@ -108,11 +114,11 @@ public sealed class UdpSocket : IUdpSocket
     }
 
     /// <inheritdoc/>
-    public void Send(PacketBatch batch, int first, int count) => UdpSender.Send(_open, batch, first, count, _features);
+    public void Send(PacketBatch batch, int first, int count) => _sender.Send(_open, batch, first, count);
 
     /// <inheritdoc/>
     public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) =>
-        UdpSender.SendOne(_open, datagram, endpoint, trafficClass, _features);
+        _sender.SendOne(_open, datagram, endpoint, trafficClass);
 
     public void Dispose()
     {
@@ -120,6 +126,7 @@ public sealed class UdpSocket : IUdpSocket
         {
             _disposed = true;
             Close();
+            _routes.Dispose();
         }
     }
 
@@ -129,6 +136,7 @@ public sealed class UdpSocket : IUdpSocket
         lock (_gate)
         {
             _epolls.Add(epoll);
+            EpollWaiter.Add(epoll, _routes.Descriptor, EpollWaiter.RoutesKey);
             if (_open is { } open)
             {
                 Register(epoll, open);
@@ -147,6 +155,9 @@ public sealed class UdpSocket : IUdpSocket
             }
         }
     }
+
+    /// <summary>The waiter saw that routes changed.</summary>
+    internal void ReadRouteNews() => _routes.ReadNews();
 
     /// <summary>For tests that look at the options.</summary>
     internal SocketPair? Sockets => _open;

@@ -191,6 +191,48 @@ public sealed class UdpSocketTests : IDisposable
         Assert.Equal([.. run, .. run], Receive(b, segmented ? 6 : 2).SelectMany(datagram => datagram.Bytes).ToArray());
     }
 
+    [Theory]
+    [InlineData(KernelFeature.None, true)]
+    [InlineData(KernelFeature.Routes, false)]
+    public void A_better_route_moves_the_source_with_it_and_back(KernelFeature disabled, bool moves)
+    {
+        using var far = new TestNamespace();
+        TwoCables(far);
+        using UdpSocket a = Open(disabled, out _);
+        using var waiter = new EpollWaiter(null, a, new KernelFeatures());
+        using UdpSocket b = far.Run(() => new UdpSocket(new KernelFeatures()));
+        ushort port = far.Run(() => b.Open(0, 0));
+        Endpoint endpoint = Packets.Endpoint("10.0.0.2", port, "10.0.0.1", 0, Index(_namespace, "up1"));
+        Assert.Equal("10.0.0.1", SourceSeen(a, b, endpoint));
+
+        _namespace.Ip("route add 10.0.0.0/24 dev up3 src 10.0.0.3 metric 1");
+        waiter.Wait(SystemClock.Now);
+        Assert.Equal(moves ? "10.0.0.3" : "10.0.0.1", SourceSeen(a, b, endpoint));
+        Assert.Equal(moves ? "10.0.0.3" : "10.0.0.1", SourceSeen(a, b, endpoint));
+
+        _namespace.Ip("route delete 10.0.0.0/24 dev up3 metric 1");
+        waiter.Wait(SystemClock.Now);
+        Assert.Equal("10.0.0.1", SourceSeen(a, b, endpoint));
+    }
+
+    [Fact]
+    public void A_rule_for_the_mark_counts_among_the_routes()
+    {
+        using var far = new TestNamespace();
+        TwoCables(far);
+        using UdpSocket a = Open(KernelFeature.None, out _);
+        using var waiter = new EpollWaiter(null, a, new KernelFeatures());
+        using UdpSocket b = far.Run(() => new UdpSocket(new KernelFeatures()));
+        ushort port = far.Run(() => b.Open(0, 0));
+        Endpoint endpoint = Packets.Endpoint("10.0.0.2", port, "10.0.0.1", 0, Index(_namespace, "up1"));
+        _namespace.Ip("route add 10.0.0.0/24 dev up3 src 10.0.0.3 table 77");
+        _namespace.Ip("rule add fwmark 7 table 77");
+        waiter.Wait(SystemClock.Now);
+        Assert.Equal("10.0.0.1", SourceSeen(a, b, endpoint));
+        a.SetMark(7);
+        Assert.Equal("10.0.0.3", SourceSeen(a, b, endpoint));
+    }
+
     [Fact]
     public void A_link_local_source_goes_through_its_interface()
     {
@@ -399,6 +441,29 @@ public sealed class UdpSocketTests : IDisposable
             side.AddIPv6($"fe80::{host}/64", "up0");
             host++;
         }
+    }
+
+    /// <summary>10.0.0.1 on up1 and 10.0.0.3 on up3, both cables to the far side's 10.0.0.2; the route is up1.</summary>
+    private void TwoCables(TestNamespace far)
+    {
+        foreach (int host in (int[])[1, 3])
+        {
+            _namespace.Ip($"link add up{host} type veth peer name up{host} netns {far.Path}");
+            far.Ip($"link set up{host} up");
+            _namespace.Ip($"address add 10.0.0.{host}/24 dev up{host} noprefixroute");
+            _namespace.Ip($"link set up{host} up");
+            far.Sysctl($"net/ipv4/conf/up{host}/rp_filter", "0");
+        }
+
+        far.Sysctl("net/ipv4/conf/all/rp_filter", "0");
+        far.Ip("address add 10.0.0.2/24 dev up1");
+        _namespace.Ip("route add 10.0.0.0/24 dev up1 src 10.0.0.1 metric 2");
+    }
+
+    private static string SourceSeen(UdpSocket from, UdpSocket to, Endpoint endpoint)
+    {
+        Assert.Equal(SendOutcome.Sent, from.SendOne([1], endpoint, 0));
+        return Receive(to, 1)[0].Train.Source.Address.ToString();
     }
 
     private static int Index(TestNamespace side, string name) => int.Parse(side.Ip($"-o link show {name}").Split(':')[0]);

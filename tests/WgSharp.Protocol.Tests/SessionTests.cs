@@ -143,6 +143,18 @@ public sealed class SessionTests
         Assert.Equal([[1]], pair.B.Received);
     }
 
+    [Fact]
+    public void A_request_in_vain_does_not_delay_the_one_after_the_endpoint_was_configured()
+    {
+        var pair = new PeerPair(knowsEndpoints: false);
+        pair.A.Send(1);
+        pair.A.Peer.Staged.Clear();
+        Assert.False(pair.A.Peer.WantsHandshake(pair.Wire.Now + TimeSpan.FromSeconds(1)));
+        pair.A.Configure(pair.B.PublicKey, peer => peer.Endpoint = pair.B.Address);
+        pair.A.Send(2);
+        Assert.Equal(1, pair.Wire.Count(MessageType.HandshakeInitiation, pair.A));
+    }
+
     [Theory]
     [InlineData(0)]
     [InlineData(1)]

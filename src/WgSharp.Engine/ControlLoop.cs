@@ -266,12 +266,14 @@ internal sealed class ControlLoop
             return;
         }
 
-        if (_io.Udp.SendOne(message, endpoint, HandshakeTrafficClass) == SendOutcome.SourceRefused && peer.ForgetSource(endpoint) is { } sourceless)
+        SendOutcome outcome = _io.Udp.SendOne(message, endpoint, HandshakeTrafficClass);
+        if (outcome == SendOutcome.SourceRefused && peer.ForgetSource(endpoint) is { } sourceless)
         {
-            _io.Udp.SendOne(message, sourceless, HandshakeTrafficClass);
+            outcome = _io.Udp.SendOne(message, sourceless, HandshakeTrafficClass);
         }
 
-        _device.NoteHandshakeSent(peer, message.Length, moment);
+        // The timers run on from the attempt; only what left counts as bytes.
+        _device.NoteHandshakeSent(peer, outcome == SendOutcome.Sent ? message.Length : 0, moment);
     }
 
     // ---- what the data path asks for, and timers ----

@@ -116,6 +116,7 @@ public sealed class Tunnel : IDisposable
             workers.Dispose();
         }
 
+        _device.Dispose();
         _controlWaiter.Dispose();
         _io.Udp.Dispose();
         _io.Tun.Dispose();

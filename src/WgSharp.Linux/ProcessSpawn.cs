@@ -18,12 +18,12 @@ public static unsafe class ProcessSpawn
 {
     /// <param name="program">The path to execute; its last part is the name that ps and pidof know the process by.</param>
     /// <param name="arguments">argv, with the program's name first.</param>
-    /// <param name="marker">NAME=VALUE, added to the environment.</param>
+    /// <param name="additions">NAME=VALUE each, added to the environment.</param>
     /// <param name="keepStandardError">Descriptor 1 of the new process is this one's standard error instead of /dev/null.</param>
     /// <param name="keepDescriptors">Handed on besides the first three.</param>
     /// <exception cref="IOException">The machine refused; HResult is the errno.</exception>
     public static SpawnedProcess Detached(
-        string program, IReadOnlyList<string> arguments, string marker, bool keepStandardError, ReadOnlySpan<int> keepDescriptors)
+        string program, IReadOnlyList<string> arguments, IReadOnlyList<string> additions, bool keepStandardError, ReadOnlySpan<int> keepDescriptors)
     {
         int* ends = stackalloc int[2];
         if (LibcProcess.pipe2(ends, LibcProcess.O_CLOEXEC) != 0)
@@ -36,7 +36,7 @@ public static unsafe class ProcessSpawn
         CloseOnExec(keepDescriptors);
         try
         {
-            int process = Spawn(program, arguments, marker, keepStandardError, writeEnd);
+            int process = Spawn(program, arguments, additions, keepStandardError, writeEnd);
             return new SpawnedProcess(process, new SafeFileHandle(readEnd, ownsHandle: true));
         }
         catch
@@ -84,13 +84,14 @@ public static unsafe class ProcessSpawn
     /// <summary>Files that this process makes from now on are its owner's alone.</summary>
     public static void KeepFilesPrivate() => _ = LibcProcess.umask(0x3f);
 
-    private static int Spawn(string program, IReadOnlyList<string> arguments, string marker, bool keepStandardError, int standardError)
+    private static int Spawn(string program, IReadOnlyList<string> arguments, IReadOnlyList<string> additions, bool keepStandardError, int standardError)
     {
         byte* fileActions = stackalloc byte[LibcProcess.OpaqueSize];
         byte* attributes = stackalloc byte[LibcProcess.OpaqueSize];
         byte* path = (byte*)Marshal.StringToCoTaskMemUTF8(program);
         byte** argv = Strings(arguments);
-        byte** environment = EnvironmentWith(marker, out byte* added);
+        byte** added = Strings(additions);
+        byte** environment = EnvironmentWith(added, additions.Count);
         Check(LibcProcess.posix_spawn_file_actions_init(fileActions));
         Check(LibcProcess.posix_spawnattr_init(attributes));
         try
@@ -112,7 +113,7 @@ public static unsafe class ProcessSpawn
             _ = LibcProcess.posix_spawnattr_destroy(attributes);
             Marshal.FreeCoTaskMem((nint)path);
             Free(argv);
-            Marshal.FreeCoTaskMem((nint)added);
+            Free(added);
             NativeMemory.Free(environment);
         }
     }
@@ -163,7 +164,7 @@ public static unsafe class ProcessSpawn
         .Select(entry => int.Parse(Path.GetFileName(entry.AsSpan()), CultureInfo.InvariantCulture))];
 
     // The environment is handed on as it is, byte for byte, by its pointers.
-    private static byte** EnvironmentWith(string marker, out byte* added)
+    private static byte** EnvironmentWith(byte** added, int additions)
     {
         byte** inherited = *(byte***)NativeLibrary.GetExport(NativeLibrary.GetMainProgramHandle(), "environ");
         nuint count = 0;
@@ -172,14 +173,17 @@ public static unsafe class ProcessSpawn
             count++;
         }
 
-        var environment = (byte**)NativeMemory.AllocZeroed(count + 2, (nuint)sizeof(byte*));
+        var environment = (byte**)NativeMemory.AllocZeroed(count + (nuint)additions + 1, (nuint)sizeof(byte*));
         for (nuint i = 0; i < count; i++)
         {
             environment[i] = inherited[i];
         }
 
-        added = (byte*)Marshal.StringToCoTaskMemUTF8(marker);
-        environment[count] = added;
+        for (int i = 0; i < additions; i++)
+        {
+            environment[count + (nuint)i] = added[i];
+        }
+
         return environment;
     }
 

@@ -20,6 +20,9 @@ internal static class Detach
     private const string Marker = "WGSHARP_DETACHED";
     private const byte Ready = 0;
 
+    // The runtime's own doors (a socket in /tmp, three threads) stay shut, unless somebody asks for them.
+    private const string RuntimeDiagnostics = "DOTNET_EnableDiagnostics";
+
     /// <summary>True in the process that was started by <see cref="Run"/>. Forgets the marker.</summary>
     public static bool TakeMarker()
     {
@@ -35,7 +38,7 @@ internal static class Detach
     {
         string program = Environment.ProcessPath ?? "/proc/self/exe";
         SpawnedProcess process = ProcessSpawn.Detached(
-            program, [program, .. arguments], Marker + "=1", StandardErrorIsJournal(), InheritedDescriptors());
+            program, [program, .. arguments], EnvironmentAdditions(), IsJournal(2), InheritedDescriptors());
         (string said, bool ready) = Listen(process.StandardError);
         standardError.Write(said);
         if (ready)
@@ -70,10 +73,7 @@ internal static class Detach
         ProcessSpawn.LeaveCaller();
     }
 
-    /// <summary>systemd names the device and inode of the journal's stream that it made standard error.</summary>
-    public static bool StandardErrorIsJournal() => IsJournal(2);
-
-    /// <summary>Whether a descriptor is the stream that $JOURNAL_STREAM names.</summary>
+    /// <summary>Whether a descriptor is the stream to the journal, which systemd names in $JOURNAL_STREAM by device and inode.</summary>
     public static bool IsJournal(int descriptor)
     {
         string[]? parts = Environment.GetEnvironmentVariable("JOURNAL_STREAM")?.Split(':');
@@ -92,6 +92,10 @@ internal static class Detach
             : int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int descriptor) ? descriptor
             : throw new SettingsException($"{variable}: '{value}' is not the number of a file descriptor.");
     }
+
+    private static string[] EnvironmentAdditions() => Environment.GetEnvironmentVariable(RuntimeDiagnostics) is null
+        ? [Marker + "=1", RuntimeDiagnostics + "=0"]
+        : [Marker + "=1"];
 
     private static int[] InheritedDescriptors() =>
         [.. new[] { InheritedDescriptor("WG_TUN_FD"), InheritedDescriptor("WG_UAPI_FD") }.OfType<int>()];

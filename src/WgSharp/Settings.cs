@@ -124,14 +124,16 @@ internal sealed record Settings
 
     private static IEnumerable<SettingLine> FromFile(string path)
     {
+        // Mostly there is none, and the first exception of a process is slow.
+        if (!Path.Exists(path))
+        {
+            yield break;
+        }
+
         string[] lines;
         try
         {
             lines = File.ReadAllLines(path);
-        }
-        catch (Exception missing) when (missing is FileNotFoundException or DirectoryNotFoundException)
-        {
-            yield break;
         }
         catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
         {

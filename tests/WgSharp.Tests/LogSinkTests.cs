@@ -1,0 +1,118 @@
+using System.IO.Pipes;
+using Serilog;
+using Serilog.Core;
+using Serilog.Events;
+using Serilog.Extensions.Logging;
+
+namespace WgSharp.Tests;
+
+public class LogSinkTests
+{
+    [Fact]
+    public void Each_kind_of_message_has_its_own_allowance()
+    {
+        var kept = new KeepingSink();
+        var time = new ManualTime();
+        using Logger log = Log(new RateLimitedSink(kept, time));
+
+        for (int i = 0; i < 1000; i++)
+        {
+            log.Information("A stranger {Number}", i);
+        }
+
+        log.Information("Something else");
+
+        Assert.Equal(RateLimitedSink.Burst + 1, kept.Lines.Count);
+        Assert.Equal("Something else", kept.Lines[^1]);
+    }
+
+    [Fact]
+    public void What_was_left_out_is_counted_as_soon_as_there_is_room_again()
+    {
+        var kept = new KeepingSink();
+        var time = new ManualTime();
+        using Logger log = Log(new RateLimitedSink(kept, time));
+        for (int i = 0; i < RateLimitedSink.Burst + 7; i++)
+        {
+            log.Information("A stranger {Number}", i);
+        }
+
+        time.Now += RateLimitedSink.Pace;
+        log.Information("A stranger {Number}", "again");
+        log.Information("A stranger {Number}", "too soon");
+
+        Assert.Equal(["7 messages like the next one were left out", "A stranger again"], kept.Lines[RateLimitedSink.Burst..]);
+    }
+
+    [Fact]
+    public void A_line_tells_when_and_about_which_interface()
+    {
+        string line = Written(journal: false, log => log.Warning("The {Thing} is {State}", "port", "taken"));
+
+        Assert.Matches("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z Warning wgt0: The port is taken\n$", line);
+    }
+
+    [Fact]
+    public void In_the_journal_a_line_begins_with_its_severity()
+    {
+        Assert.Equal("<3>wgt0: bad\n", Written(journal: true, log => log.Error("bad")));
+        Assert.Equal("<6>wgt0: good\n", Written(journal: true, log => log.Information("good")));
+    }
+
+    [Fact]
+    public void The_source_generated_messages_come_out_as_they_are_written()
+    {
+        string line = Written(journal: true, log =>
+        {
+            using var provider = new SerilogLoggerProvider(log);
+            provider.CreateLogger("test").ConfigurationRefused("the port is taken");
+        });
+
+        Assert.Equal("<4>wgt0: Configuration refused: the port is taken\n", line);
+    }
+
+    [Fact]
+    public void A_reader_that_has_gone_stops_nobody()
+    {
+        using var pipe = new AnonymousPipeServerStream(PipeDirection.In);
+        using var sink = new StreamSink((int)pipe.ClientSafePipeHandle.DangerousGetHandle(), journal: false, "wgt0");
+        using Logger log = Log(sink);
+        using (var client = new AnonymousPipeClientStream(PipeDirection.Out, pipe.ClientSafePipeHandle))
+        {
+            pipe.Dispose();
+            log.Information("to nobody");
+        }
+    }
+
+    private static string Written(bool journal, Action<Logger> write)
+    {
+        using var pipe = new AnonymousPipeServerStream(PipeDirection.In);
+        using (var sink = new StreamSink((int)pipe.ClientSafePipeHandle.DangerousGetHandle(), journal, "wgt0"))
+        {
+            using Logger log = Log(sink);
+            write(log);
+        }
+
+        pipe.DisposeLocalCopyOfClientHandle();
+        using var reader = new StreamReader(pipe);
+        return reader.ReadToEnd();
+    }
+
+    private static Logger Log(ILogEventSink sink) => new LoggerConfiguration().WriteTo.Sink(sink).CreateLogger();
+
+    private sealed class KeepingSink : ILogEventSink
+    {
+        public List<string> Lines { get; } = [];
+
+        public void Emit(LogEvent logEvent) => Lines.Add(LogText.Of(logEvent));
+    }
+
+    private sealed class ManualTime : TimeProvider
+    {
+        public TimeSpan Now { get; set; }
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override long GetTimestamp() => Now.Ticks;
+    }
+}

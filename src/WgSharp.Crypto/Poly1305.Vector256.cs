@@ -63,10 +63,14 @@ internal static unsafe class Poly1305Vector256
         {
             Load(pointer, offset, out Vector256<ulong> low, out Vector256<ulong> high);
             h0 += low & word;
-            h1 += (low >>> 32) + (h0 >>> 32);
-            h2 += (high & word) + (h1 >>> 32);
-            h3 += (high >>> 32) + (h2 >>> 32);
-            h4 += Vector256<ulong>.One + (h3 >>> 32);
+            h1 += low >>> 32;
+            h2 += high & word;
+            h3 += high >>> 32;
+            h4 += Vector256<ulong>.One;
+            h1 += h0 >>> 32;
+            h2 += h1 >>> 32;
+            h3 += h2 >>> 32;
+            h4 += h3 >>> 32;
 
             // A multiplication reads the low 32 bits only: what was carried on needs no masking. h4 is below 2^32 as it stands.
             Vector256<ulong> over = Multiply(h4, r0);

@@ -68,10 +68,14 @@ internal static unsafe class Poly1305Vector512
         {
             Load(pointer, offset, out Vector512<ulong> low, out Vector512<ulong> high);
             h0 += low & word;
-            h1 += (low >>> 32) + (h0 >>> 32);
-            h2 += (high & word) + (h1 >>> 32);
-            h3 += (high >>> 32) + (h2 >>> 32);
-            h4 += Vector512<ulong>.One + (h3 >>> 32);
+            h1 += low >>> 32;
+            h2 += high & word;
+            h3 += high >>> 32;
+            h4 += Vector512<ulong>.One;
+            h1 += h0 >>> 32;
+            h2 += h1 >>> 32;
+            h3 += h2 >>> 32;
+            h4 += h3 >>> 32;
 
             // A multiplication reads the low 32 bits only: what was carried on needs no masking. h4 is below 2^32 as it stands.
             Vector512<ulong> over = Multiply(h4, r0);
@@ -154,9 +158,9 @@ internal static unsafe class Poly1305Vector512
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Load(ulong* pointer, nint offset, out Vector512<ulong> low, out Vector512<ulong> high)
     {
-        Vector512<ulong> even = Vector512.Create(
+        Vector512<ulong> even = Join(
             Vector256.Create(Block(pointer[0], offset), Block(pointer[2], offset)), Vector256.Create(Block(pointer[4], offset), Block(pointer[6], offset)));
-        Vector512<ulong> odd = Vector512.Create(
+        Vector512<ulong> odd = Join(
             Vector256.Create(Block(pointer[1], offset), Block(pointer[3], offset)), Vector256.Create(Block(pointer[5], offset), Block(pointer[7], offset)));
         low = Avx512F.UnpackLow(even, odd);
         high = Avx512F.UnpackHigh(even, odd);
@@ -164,6 +168,10 @@ internal static unsafe class Poly1305Vector512
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<ulong> Block(ulong pointer, nint offset) => Vector128.Load((ulong*)((byte*)pointer + offset));
+
+    /// <summary>One insertion, where <c>Vector512.Create</c> inserts both halves into zeros.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<ulong> Join(Vector256<ulong> lower, Vector256<ulong> upper) => Avx512F.InsertVector256(lower.ToVector512Unsafe(), upper, 1);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<ulong> Multiply(Vector512<ulong> left, Vector512<ulong> right) => Avx512F.Multiply(left.AsUInt32(), right.AsUInt32());

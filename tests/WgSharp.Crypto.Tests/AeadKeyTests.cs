@@ -59,4 +59,42 @@ public class AeadKeyTests
         Assert.Throws<ObjectDisposedException>(() => key.Seal(new byte[16], new AeadPacket[1]));
         Assert.Throws<ObjectDisposedException>(() => key.Open(new byte[16], new AeadPacket[1]));
     }
+
+    [Fact]
+    public void The_implementation_has_a_name_and_cannot_change_once_a_key_exists()
+    {
+        using AeadKey key = new(Key);
+        Assert.Equal(AeadKey.Supported.First().ToString(), AeadKey.Implementation, ignoreCase: true);
+        Assert.False(AeadKey.TryDisable("sodium"));
+        Assert.False(AeadKey.TryDisable("gso"));
+        Assert.Throws<InvalidOperationException>(() => AeadKey.TryDisable("avx512"));
+        Assert.Throws<InvalidOperationException>(() => AeadKey.TryDisable("avx2"));
+    }
+
+    [Fact]
+    public void The_best_that_is_not_disabled_is_chosen_and_libsodium_is_always_left()
+    {
+        List<AeadImplementation> supported = [.. AeadKey.Supported];
+        Assert.Equal(AeadImplementation.Sodium, supported[^1]);
+        AeadImplementation disabled = AeadImplementation.None;
+        foreach (AeadImplementation implementation in supported)
+        {
+            Assert.Equal(implementation, AeadKey.Best(disabled));
+            disabled |= implementation;
+        }
+
+        Assert.Equal(AeadImplementation.Sodium, AeadKey.Best(AeadImplementation.Avx512 | AeadImplementation.Avx2));
+    }
+
+    [Fact]
+    public void Preparing_changes_nothing_that_a_key_does_later()
+    {
+        AeadKey.Prepare();
+        using AeadKey key = new(Key);
+        byte[] buffer = new byte[5 + 16];
+        byte[] expected = new byte[5 + 16];
+        key.Seal(buffer, [new() { Length = 5, Counter = 3 }]);
+        ChaCha20Poly1305.Seal(Key, 3, new byte[5], [], expected);
+        Assert.Equal(expected, buffer);
+    }
 }

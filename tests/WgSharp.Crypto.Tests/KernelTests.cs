@@ -9,25 +9,25 @@ namespace WgSharp.Crypto.Tests;
 /// The kernels beneath <see cref="AeadKey"/>, each by itself: with the published vectors, whose nonces and associated data
 /// WireGuard's packets do not have, and Poly1305 against exact integers where its arithmetic is the most likely to overflow.
 /// </summary>
-public sealed unsafe class KernelTests : IDisposable
+public sealed unsafe partial class KernelTests : IDisposable
 {
     private const int Room = 32 * 1024;
 
     private static readonly BigInteger P = BigInteger.Pow(2, 130) - 5;
 
+    private const string SodiumForTests = "libsodium";
+
     private readonly byte* _memory = (byte*)NativeMemory.AlignedAlloc(Room, 64);
 
     private delegate void Mac(byte* key, byte* content, int length, Vector128<ulong> lengths, byte* tag);
 
-    /// <summary>Implementations with vectors; libsodium is what the others are compared to.</summary>
-    public static TheoryData<string> Vectorized =>
-        [.. AeadKey.Supported.Where(implementation => implementation != AeadImplementation.Sodium).Select(implementation => implementation.ToString())];
+    public static TheoryData<string> Implementations => [.. AeadKey.Supported.Select(implementation => implementation.ToString())];
 
     public static TheoryData<string> Macs
     {
         get
         {
-            TheoryData<string> macs = [];
+            TheoryData<string> macs = [nameof(Sodium)];
             if (AeadKernels256.IsSupported)
             {
                 macs.AddRange(nameof(Poly1305), nameof(Poly1305Wide), nameof(Poly1305Vector256));
@@ -42,10 +42,13 @@ public sealed unsafe class KernelTests : IDisposable
         }
     }
 
+    static KernelTests() => NativeLibrary.SetDllImportResolver(
+        typeof(KernelTests).Assembly, (name, _, _) => name == SodiumForTests ? Sodium.Load(AppContext.BaseDirectory) : 0);
+
     public void Dispose() => NativeMemory.AlignedFree(_memory);
 
     [Theory]
-    [MemberData(nameof(Vectorized))]
+    [MemberData(nameof(Implementations))]
     public void Every_vector_s_ciphertext_alone_and_anywhere_in_a_run(string implementation)
     {
         int checkedVectors = 0;
@@ -78,7 +81,7 @@ public sealed unsafe class KernelTests : IDisposable
     public void Every_vector_s_tag_its_associated_data_included(string kernel)
     {
         Mac mac = Kernel(kernel);
-        byte[] keystream = new byte[4 * 64];
+        byte[] oneTimeKey = new byte[32];
         byte[] tag = new byte[16];
         int valid = 0, invalid = 0;
         foreach (AeadVector vector in VectorFile.Aead("wycheproof-chacha20-poly1305.json").Where(vector => vector.Nonce.Length == 12))
@@ -90,11 +93,9 @@ public sealed unsafe class KernelTests : IDisposable
                 continue;
             }
 
-            uint[] state = State(vector);
-            fixed (uint* s = state)
-            fixed (byte* key = keystream, content = message, t = tag)
+            OneTimeKey(vector, oneTimeKey);
+            fixed (byte* key = oneTimeKey, content = message, t = tag)
             {
-                ChaCha20Vector256.Keystream4(s, BinaryPrimitives.ReadUInt64LittleEndian(vector.Nonce.AsSpan(4)), key);
                 mac(key, content, length, Vector128.Create((ulong)vector.AssociatedData.Length, (ulong)vector.Ciphertext.Length), t);
             }
 
@@ -231,19 +232,63 @@ public sealed unsafe class KernelTests : IDisposable
         fixed (uint* state = State(vector))
         fixed (byte* start = buffer)
         {
-            if (implementation == nameof(AeadImplementation.Avx512))
+            switch (Enum.Parse<AeadImplementation>(implementation))
             {
-                AeadRun<AeadKernels512>.Seal(state, start, packets);
-            }
-            else
-            {
-                AeadRun<AeadKernels256>.Seal(state, start, packets);
+                case AeadImplementation.Avx512:
+                    AeadRun<AeadKernels512>.Seal(state, start, packets);
+                    break;
+                case AeadImplementation.Avx2:
+                    AeadRun<AeadKernels256>.Seal(state, start, packets);
+                    break;
+                default:
+                    SealBySodium(vector, buffer, packets);
+                    break;
             }
         }
     }
 
+    private static void SealBySodium(AeadVector vector, byte[] buffer, AeadPacket[] packets)
+    {
+        byte[] nonce = [.. vector.Nonce];
+        foreach (AeadPacket packet in packets)
+        {
+            BinaryPrimitives.WriteUInt64LittleEndian(nonce.AsSpan(4), packet.Counter);
+            Span<byte> content = buffer.AsSpan(packet.Offset, packet.Length);
+            ChaCha20Poly1305.Seal(vector.Key, nonce, content, [], buffer.AsSpan(packet.Offset, packet.Length + 16));
+        }
+    }
+
+    private static void OneTimeKey(AeadVector vector, Span<byte> oneTimeKey)
+    {
+        oneTimeKey.Clear();
+        fixed (byte* c = oneTimeKey, n = vector.Nonce, k = vector.Key)
+        {
+            Assert.Equal(0, crypto_stream_chacha20_ietf_xor_ic(c, c, (ulong)oneTimeKey.Length, n, 0, k));
+        }
+    }
+
+    /// <summary>libsodium's, one-shot.</summary>
+    private static void MacBySodium(byte* key, byte* content, int length, Vector128<ulong> lengths, byte* tag)
+    {
+        byte[] message = [.. Padded(new Span<byte>(content, length).ToArray()), .. MemoryMarshal.AsBytes(new Span<Vector128<ulong>>(ref lengths))];
+        fixed (byte* m = message)
+        {
+            Assert.Equal(0, crypto_onetimeauth_poly1305(tag, m, (ulong)message.Length, key));
+        }
+    }
+
+    // What only tests need of libsodium is not among the imports of the assembly under test.
+    [LibraryImport(SodiumForTests)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial int crypto_stream_chacha20_ietf_xor_ic(byte* c, byte* m, ulong mlen, byte* n, uint ic, byte* k);
+
+    [LibraryImport(SodiumForTests)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial int crypto_onetimeauth_poly1305(byte* o, byte* m, ulong mlen, byte* k);
+
     private Mac Kernel(string name) => name switch
     {
+        nameof(Sodium) => MacBySodium,
         nameof(Poly1305) => Poly1305.Mac,
         nameof(Poly1305Wide) => Poly1305Wide.Mac,
         nameof(Poly1305Vector256) => Lanes<AeadKernels256>,

@@ -9,8 +9,8 @@ namespace WgSharp.Linux;
 /// better route moves the source with it. It does so for IPv4 only, and so does this.
 /// <para>
 /// The verdict about an <see cref="Endpoint"/> object is asked for once, and stands until a route, rule, address or link changes.
-/// Verdicts lie in a table that is indexed by the object's identity; a change replaces the table, so a verdict that was on its
-/// way gets lost with the old one.
+/// Verdicts lie in two tables that are indexed by the object's identity and read without a lock. Asking and noting the answer is one
+/// step under the lock, forgetting another: a change that comes after a question is forgotten about after its answer.
 /// </para>
 /// </summary>
 internal sealed class SourceRoutes : IDisposable
@@ -19,8 +19,10 @@ internal sealed class SourceRoutes : IDisposable
 
     private readonly NetlinkSocket? _news;
     private readonly NetlinkSocket? _questions;
-    private readonly Lock _asking = new();
-    private volatile Verdicts _verdicts = new();
+    private readonly Lock _gate = new();
+    private readonly Endpoint?[] _agreed = new Endpoint?[TableSize];
+    private readonly Endpoint?[] _disagreed = new Endpoint?[TableSize];
+    private bool _isEmpty = true;
     private uint _mark;
 
     /// <summary>In the namespace of the sockets.</summary>
@@ -49,25 +51,28 @@ internal sealed class SourceRoutes : IDisposable
     /// <summary>The mark that the sockets send with: part of the question.</summary>
     internal void SetMark(uint mark)
     {
-        lock (_asking)
+        lock (_gate)
         {
             _mark = mark;
-            _verdicts = new Verdicts();
+            Forget();
         }
     }
 
     /// <summary>Forgets every verdict: what changed does not matter.</summary>
     internal void ReadNews()
     {
-        int errno;
-        do
+        lock (_gate)
         {
-            _news!.Receive(out _, out errno);
-        }
-        while (errno is 0 or Errno.ENOBUFS or Errno.EINTR);
-        if (_verdicts.IsUsed)
-        {
-            _verdicts = new Verdicts();
+            int errno = Errno.EAGAIN;
+            do
+            {
+                if (!_news!.Descriptor.IsClosed)
+                {
+                    _news.Receive(out _, out errno);
+                }
+            }
+            while (errno is 0 or Errno.ENOBUFS or Errno.EINTR);
+            Forget();
         }
     }
 
@@ -79,45 +84,49 @@ internal sealed class SourceRoutes : IDisposable
             return true;
         }
 
-        Verdicts verdicts = _verdicts;
         int place = RuntimeHelpers.GetHashCode(endpoint) & (TableSize - 1);
-        if (ReferenceEquals(verdicts.Agreed[place], endpoint))
+        if (ReferenceEquals(Volatile.Read(ref _agreed[place]), endpoint))
         {
             return true;
         }
 
-        if (ReferenceEquals(verdicts.Disagreed[place], endpoint))
+        if (ReferenceEquals(Volatile.Read(ref _disagreed[place]), endpoint))
         {
             return false;
         }
 
-        // In this order: a change that finds the table unused came before the question.
-        verdicts.IsUsed = true;
-        bool agrees = Ask(endpoint);
-        (agrees ? verdicts.Agreed : verdicts.Disagreed)[place] = endpoint;
-        return agrees;
+        lock (_gate)
+        {
+            if (_questions.Descriptor.IsClosed)
+            {
+                return true;
+            }
+
+            // No route, or no such source: sending will tell, in its own way.
+            int errno = _questions.AskRoute(endpoint.Remote.Address, endpoint.Source, _mark, out int outgoing);
+            bool agrees = errno != 0 || outgoing == endpoint.SourceInterface;
+            Volatile.Write(ref (agrees ? _agreed : _disagreed)[place], endpoint);
+            _isEmpty = false;
+            return agrees;
+        }
     }
 
     public void Dispose()
     {
-        _news?.Dispose();
-        _questions?.Dispose();
-    }
-
-    private bool Ask(Endpoint endpoint)
-    {
-        lock (_asking)
+        lock (_gate)
         {
-            // No route, or no such source: sending will tell, in its own way.
-            int errno = _questions!.AskRoute(endpoint.Remote.Address, endpoint.Source, _mark, out int outgoing);
-            return errno != 0 || outgoing == endpoint.SourceInterface;
+            _news?.Dispose();
+            _questions?.Dispose();
         }
     }
 
-    private sealed class Verdicts
+    private void Forget()
     {
-        internal volatile bool IsUsed;
-        internal readonly Endpoint?[] Agreed = new Endpoint?[TableSize];
-        internal readonly Endpoint?[] Disagreed = new Endpoint?[TableSize];
+        if (!_isEmpty)
+        {
+            Array.Clear(_agreed);
+            Array.Clear(_disagreed);
+            _isEmpty = true;
+        }
     }
 }

@@ -12,6 +12,9 @@ namespace WgSharp.Linux.Tests;
 internal sealed partial class TestNamespace : IDisposable
 {
     private const int CLONE_NEWNET = 0x40000000;
+    private const int CLONE_NEWNS = 0x00020000;
+    private const ulong MS_REC = 0x4000;
+    private const ulong MS_PRIVATE = 0x40000;
 
     private readonly BlockingCollection<Action> _work = [];
     private readonly Thread _thread;
@@ -85,6 +88,23 @@ internal sealed partial class TestNamespace : IDisposable
         }
     }
 
+    /// <summary>
+    /// Puts an empty file system over a directory, for this thread only. (It gets a mount namespace of its own; its children inherit it.)
+    /// </summary>
+    internal void Cover(string directory, ulong flags = 0) => Run(() =>
+    {
+        Assert.Equal(0, unshare(CLONE_NEWNS));
+        Assert.Equal(0, mount("none", "/", "none", MS_REC | MS_PRIVATE, 0));
+        Assert.Equal(0, mount("none", directory, "tmpfs", flags, 0));
+    });
+
+    /// <summary>From here on the thread is nobody, without capabilities. (The C library would change every thread; the bare call does not.)</summary>
+    internal void DropPrivileges() => Run(() =>
+    {
+        nint setresuid = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 117 : 147;
+        Assert.Equal(0, syscall(setresuid, 65534, 65534, 65534));
+    });
+
     internal void Sysctl(string path, string value) => Run(() => File.WriteAllText("/proc/sys/" + path, value));
 
     public void Dispose()
@@ -109,4 +129,10 @@ internal sealed partial class TestNamespace : IDisposable
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int unshare(int flags);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int mount(string source, string target, string type, ulong flags, nint data);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial nint syscall(nint number, nint first, nint second, nint third);
 }

@@ -27,6 +27,8 @@ internal sealed class OutboundPath
     /// <summary>The largest UDP payload over IPv4, and so the longest run.</summary>
     private const int MaxRunLength = 65507;
 
+    private const int UdpHeaderSize = 8;
+
     private readonly TunnelIo _io;
     private readonly Device _device;
     private readonly TunnelLink _link;
@@ -76,6 +78,8 @@ internal sealed class OutboundPath
     private void Route(PacketBatch batch, Instant now)
     {
         AllowedIps allowedIps = _device.AllowedIps;
+        Endpoint? measured = null;
+        int budget = 0;
         for (int i = 0; i < batch.SlotCount; i++)
         {
             ref PacketSlot slot = ref batch.Slots[i];
@@ -100,9 +104,34 @@ internal sealed class OutboundPath
                 continue;
             }
 
+            if (RoutingLoop.IsOwnMessage(content, in packet, peer, endpoint))
+            {
+                slot.Dropped = true;
+                continue;
+            }
+
+            if (!ReferenceEquals(endpoint, measured))
+            {
+                measured = endpoint;
+                budget = _io.Udp.PathMtu(endpoint, now) - InnerOverhead(endpoint);
+            }
+
+            KeepPaddingWithin(ref batch.Packets[i], slot.InnerLength, budget);
             Join(batch, i, peer, endpoint, Ecn.Encapsulate(slot.TrafficClass), now);
         }
     }
+
+    /// <summary>Takes padding back that would cross the path's budget: it must not be what makes the outer packet a fragmented one.</summary>
+    private static void KeepPaddingWithin(ref AeadPacket packet, int innerLength, int budget)
+    {
+        if (packet.Length > budget)
+        {
+            packet.Length = Math.Max(innerLength, budget);
+        }
+    }
+
+    private static int InnerOverhead(Endpoint endpoint) =>
+        (endpoint.Remote.Address.IsIPv6 ? IpPacket.IPv6HeaderSize : IpPacket.IPv4HeaderSize) + UdpHeaderSize + MessageSize.Keepalive;
 
     /// <summary>Appends a slot to the last run if that stays contiguous, of one peer, one size and one ECN; starts a new run otherwise.</summary>
     private void Join(PacketBatch batch, int slot, Peer peer, Endpoint endpoint, byte trafficClass, Instant now)
@@ -333,12 +362,14 @@ internal sealed class OutboundPath
     private bool TakeStaged(PacketBatch batch, Peer peer, Endpoint endpoint, Instant now)
     {
         batch.Clear();
+        int budget = _io.Udp.PathMtu(endpoint, now) - InnerOverhead(endpoint);
         int offset = batch.ReadCapacity;
         while (batch.SlotCount < batch.Runs.Length
             && offset + MessageSize.Keepalive + PacketBatch.MaxPacket + 16 <= batch.Buffer.Length
             && peer.Staged.TryTake(batch.Buffer.AsSpan(offset + MessageSize.TransportHeader, PacketBatch.MaxPacket), out int length))
         {
             int slot = Place(batch, offset, length);
+            KeepPaddingWithin(ref batch.Packets[slot], length, budget);
             bool isIp = IpPacket.TryParse(batch.Buffer.AsSpan(offset + MessageSize.TransportHeader, length), out IpPacket packet);
             Join(batch, slot, peer, endpoint, isIp ? Ecn.Encapsulate(packet.TrafficClass) : (byte)0, now);
             offset += MessageSize.Keepalive + batch.Packets[slot].Length;

@@ -106,6 +106,10 @@ public interface IUdpSocket : IDisposable
     /// <summary>Sends the runs [first, first + count) with as few system calls as possible and writes each one's <see cref="PacketRun.Outcome"/>. Waits only for socket buffer space.</summary>
     void Send(PacketBatch batch, int first, int count);
 
+    /// <summary>The MTU of the route to an endpoint in bytes, IP header included; at most a second old. Any thread; cheap, once per batch and endpoint.</summary>
+    /// <returns><see cref="PacketBatch.MaxPacket"/> where it is not known.</returns>
+    int PathMtu(Endpoint endpoint, Instant now);
+
     /// <summary>Sends one datagram (handshake messages, cookie replies) with a DS field.</summary>
     SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass);
 }

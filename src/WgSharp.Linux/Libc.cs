@@ -57,6 +57,9 @@ internal static unsafe partial class Libc
     internal static partial int shutdown(FileDescriptor fd, int how);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial int connect(FileDescriptor fd, void* address, uint length);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial int setsockopt(FileDescriptor fd, int level, int name, void* value, uint length);
 
     [LibraryImport(Library, SetLastError = true)]

@@ -18,6 +18,7 @@ public sealed class UdpSocket : IUdpSocket
     private readonly List<FileDescriptor> _epolls = [];
     private readonly SourceRoutes _routes;
     private readonly UdpSender _sender;
+    private readonly PathMtus _pathMtus;
     private volatile SocketPair? _open;
     private bool _ipv6First;
     private bool _disposed;
@@ -29,6 +30,7 @@ public sealed class UdpSocket : IUdpSocket
         UdpSetup.Probe(features);
         _routes = new SourceRoutes(features);
         _sender = new UdpSender(features, _routes);
+        _pathMtus = new PathMtus();
     }
 
     /// <summary>The port, or 0 while closed.</summary>
@@ -42,6 +44,7 @@ public sealed class UdpSocket : IUdpSocket
             ObjectDisposedException.ThrowIf(_disposed, this);
             SocketPair? old = _open;
             _routes.SetMark(fwmark);
+            _pathMtus.SetMark(fwmark);
             if (old is not null && old.Port == port)
             {
                 UdpSetup.SetMark(old, fwmark);
@@ -78,6 +81,7 @@ public sealed class UdpSocket : IUdpSocket
         lock (_gate)
         {
             _routes.SetMark(fwmark);
+            _pathMtus.SetMark(fwmark);
             if (_open is { } open)
             {
                 UdpSetup.SetMark(open, fwmark);
@@ -120,6 +124,9 @@ public sealed class UdpSocket : IUdpSocket
     public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) =>
         _sender.SendOne(_open, datagram, endpoint, trafficClass);
 
+    /// <inheritdoc/>
+    public int PathMtu(Endpoint endpoint, Instant now) => _pathMtus.Of(endpoint, now);
+
     public void Dispose()
     {
         lock (_gate)
@@ -127,6 +134,7 @@ public sealed class UdpSocket : IUdpSocket
             _disposed = true;
             Close();
             _routes.Dispose();
+            _pathMtus.Dispose();
         }
     }
 

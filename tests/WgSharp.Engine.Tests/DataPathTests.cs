@@ -91,6 +91,37 @@ public sealed class DataPathTests : IDisposable
     }
 
     [Fact]
+    public void Padding_never_crosses_the_budget_of_the_path()
+    {
+        _udp.Mtu = 1359;
+        _tunA.Packets = [TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1271), TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1272)];
+        Assert.Equal(2, Cross());
+        Assert.Equal(_tunA.Packets, _tunB.Written);
+        Assert.Equal([1359 - 28, 1300 + 32], _udp.RunLengths);
+    }
+
+    [Fact]
+    public void Our_own_message_that_comes_back_as_an_inner_packet_is_dropped()
+    {
+        _tunA.Packets = [TunnelPair.Packet("10.0.0.1", "10.0.0.2", 40)];
+        Cross();
+        Configure(_a, null, _a.Peers.First().PublicKey, "192.0.2.2", EndpointB);
+        byte[] returned = TunnelPair.Packet("192.0.2.1", "192.0.2.2", 100);
+        BitConverter.TryWriteBytes(returned.AsSpan(22), (ushort)System.Net.IPAddress.HostToNetworkOrder((short)EndpointB.Port));
+        returned.AsSpan(28, 16).Clear();
+        returned[28] = 4;
+        BitConverter.TryWriteBytes(returned.AsSpan(32), _a.Peers.First().Keypairs.Current!.RemoteIndex);
+        byte[] foreign = [.. returned];
+        foreign[32] ^= 1;
+        _tunA.Packets = [returned];
+        Send();
+        Assert.Empty(_udp.RunCounts);
+        _tunA.Packets = [foreign];
+        Send();
+        Assert.Equal([1], _udp.RunCounts);
+    }
+
+    [Fact]
     public void Neither_path_allocates()
     {
         _tunA.Packets = [.. Enumerable.Range(0, 40).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1300, i))];
@@ -154,6 +185,7 @@ public sealed class DataPathTests : IDisposable
     private void Send()
     {
         _udp.RunCounts.Clear();
+        _udp.RunLengths.Clear();
         _outbound.Read(_out);
         SplitPosition position = default;
         bool more;
@@ -196,9 +228,9 @@ public sealed class DataPathTests : IDisposable
         Assert.Equal(HandshakeOutcome.SessionEstablished, outcome);
     }
 
-    private void Configure(Device device, PrivateKey key, PublicKey peer, string allowed, InetEndpoint endpoint)
+    private void Configure(Device device, PrivateKey? key, PublicKey peer, string allowed, InetEndpoint endpoint)
     {
-        var configuration = new DeviceConfiguration { PrivateKey = new PrivateKey(key.Span) };
+        var configuration = new DeviceConfiguration { PrivateKey = key is null ? null : new PrivateKey(key.Span) };
         var one = new PeerConfiguration { PublicKey = peer, Endpoint = endpoint };
         one.AllowedIps.Add(new AllowedIpChange(IpPrefix.Of(TunnelPair.Address(allowed), 32), Remove: false));
         configuration.Peers.Add(one);
@@ -262,6 +294,8 @@ public sealed class DataPathTests : IDisposable
 
         public List<int> RunCounts { get; } = new(MaxTrains);
 
+        public List<int> RunLengths { get; } = new(MaxTrains);
+
         public void Put(ReadOnlySpan<byte> datagram)
         {
             datagram.CopyTo(_bytes);
@@ -307,10 +341,16 @@ public sealed class DataPathTests : IDisposable
                 ref PacketRun run = ref batch.Runs[r];
                 run.Outcome = SendOutcome.Sent;
                 RunCounts.Add(run.Count);
+                RunLengths.Add(run.Length);
                 batch.Buffer.AsSpan(run.Offset, run.Length).CopyTo(_bytes.AsSpan(_count * 65536));
                 _trains[_count++] = (run.Length, run.Stride);
             }
         }
+
+        /// <summary>Of the path to everyone.</summary>
+        public int Mtu { get; set; } = 1500;
+
+        public int PathMtu(Endpoint endpoint, Instant now) => Mtu;
 
         public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) => SendOutcome.Lost;
 

@@ -216,6 +216,11 @@ internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
         }
     }
 
+    /// <summary>Of the path to everyone.</summary>
+    public int Mtu { get; set; } = 1500;
+
+    public int PathMtu(Endpoint endpoint, Instant now) => Mtu;
+
     public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
     {
         wire.Carry(Local, endpoint.Remote, datagram.ToArray(), trafficClass);

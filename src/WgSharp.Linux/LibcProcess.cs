@@ -48,6 +48,9 @@ internal static unsafe partial class LibcProcess
     [LibraryImport(Library, SetLastError = true)]
     public static partial nint read(int descriptor, byte* buffer, nint count);
 
+    [LibraryImport(Library, SetLastError = true)]
+    public static partial nint write(int descriptor, byte* buffer, nint count);
+
     [LibraryImport(Library)]
     public static partial uint umask(uint mask);
 

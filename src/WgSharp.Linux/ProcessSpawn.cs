@@ -67,18 +67,23 @@ public static unsafe class ProcessSpawn
         return signal != 0 ? 128 + signal : (status >> 8) & 0xff;
     }
 
-    /// <summary>In the spawned process: standard error becomes what standard output is, which closes the pipe to the caller.</summary>
+    /// <summary>In the spawned process: standard error becomes what standard output is; then the caller gets a last byte, and the pipe is closed.</summary>
     /// <remarks>The runtime has made copies of it (PAL, System.Console): each of them is replaced as well.</remarks>
-    public static void LeaveCaller()
+    public static void LeaveCaller(byte last)
     {
         FileIdentity? pipe = FileIdentity.OfDescriptor(2);
+        int own = LibcProcess.fcntl(2, LibcProcess.F_DUPFD_CLOEXEC, 3);
         foreach (int descriptor in OpenDescriptors())
         {
-            if (FileIdentity.OfDescriptor(descriptor) == pipe)
+            if (descriptor != own && FileIdentity.OfDescriptor(descriptor) == pipe)
             {
                 _ = LibcProcess.dup2(1, descriptor);
             }
         }
+
+        // A caller that did not wait is not to be told.
+        _ = LibcProcess.write(own, &last, 1);
+        _ = LibcProcess.close(own);
     }
 
     /// <summary>Files that this process makes from now on are its owner's alone.</summary>

@@ -11,7 +11,7 @@ namespace WgSharp;
 /// <code>
 ///   wgsharp wg0 ──spawn──> wgsharp wg0 (marked by an environment variable; stdin /dev/null, stdout /dev/null or the journal)
 ///     reads the pipe  &lt;──────  "/dev/net/tun is missing: ..."     and its end: the text goes to stderr, exit 1
-///     reads the pipe  &lt;──────  NUL, then stderr becomes stdout    exit 0
+///     reads the pipe  &lt;──────  NUL, once stderr became stdout     exit 0
 /// </code>
 /// So whatever fails before the interface stands reaches who called, even a runtime that cannot start or a crash.
 /// </summary>
@@ -55,23 +55,8 @@ internal static class Detach
         return status == 0 ? 1 : status;
     }
 
-    /// <summary>In the daemon: tells the caller that everything stands, and lets go of it.</summary>
-    public static void SignalReady()
-    {
-        using (var pipe = new FileStream(new SafeFileHandle(2, ownsHandle: false), FileAccess.Write, bufferSize: 0))
-        {
-            try
-            {
-                pipe.WriteByte(Ready);
-            }
-            catch (IOException)
-            {
-                // The caller did not wait: nobody is there to be told.
-            }
-        }
-
-        ProcessSpawn.LeaveCaller();
-    }
+    /// <summary>In the daemon: lets go of the caller, and tells it that everything stands.</summary>
+    public static void SignalReady() => ProcessSpawn.LeaveCaller(Ready);
 
     /// <summary>Whether a descriptor is the stream to the journal, which systemd names in $JOURNAL_STREAM by device and inode.</summary>
     public static bool IsJournal(int descriptor)

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
-using Microsoft.Win32.SafeHandles;
 using Serilog.Core;
 using Serilog.Events;
 using Serilog.Formatting.Display;
@@ -38,12 +37,11 @@ internal static class LogText
     };
 }
 
-/// <summary>Writes lines to a descriptor: standard error in the foreground, the journal's stream under systemd.</summary>
-/// <param name="descriptor">Stays open.</param>
+/// <summary>Writes lines to a stream: standard error in the foreground, the journal's under systemd.</summary>
+/// <param name="stream">One of the console's: a FileStream would write where it thinks that a shared log file ends.</param>
 /// <param name="journal">Lines begin with their severity as sd-daemon(3) wants it, instead of with the time.</param>
-internal sealed class StreamSink(int descriptor, bool journal, string interfaceName) : ILogEventSink, IDisposable
+internal sealed class StreamSink(Stream stream, bool journal, string interfaceName) : ILogEventSink
 {
-    private readonly FileStream _stream = new(new SafeFileHandle(descriptor, ownsHandle: false), FileAccess.Write, bufferSize: 0);
     private readonly Lock _lock = new();
 
     public void Emit(LogEvent logEvent)
@@ -56,7 +54,7 @@ internal sealed class StreamSink(int descriptor, bool journal, string interfaceN
         {
             lock (_lock)
             {
-                _stream.Write(line);
+                stream.Write(line);
             }
         }
         catch (IOException)
@@ -64,16 +62,17 @@ internal sealed class StreamSink(int descriptor, bool journal, string interfaceN
             // Whoever read this has gone; the tunnel has not.
         }
     }
-
-    public void Dispose() => _stream.Dispose();
 }
 
 /// <summary>Sends datagrams to /dev/log: whatever logs on this machine, journald included, listens there.</summary>
-internal sealed class SyslogSink(string interfaceName) : ILogEventSink, IDisposable
+/// <param name="path"><see cref="DefaultPath"/>, or another one in tests.</param>
+internal sealed class SyslogSink(string path, string interfaceName) : ILogEventSink, IDisposable
 {
+    public const string DefaultPath = "/dev/log";
+
     private const int DaemonFacility = 3 << 3;
 
-    private readonly UnixDomainSocketEndPoint _log = new("/dev/log");
+    private readonly UnixDomainSocketEndPoint _log = new(path);
     private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified) { Blocking = false };
 
     public void Emit(LogEvent logEvent)

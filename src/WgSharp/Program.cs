@@ -45,6 +45,11 @@ internal static class Program
             Console.Error.WriteLine($"wgsharp: {wrong.Message}");
             return BadUsage;
         }
+        catch (OperationCanceledException)
+        {
+            Console.Error.WriteLine("wgsharp: a signal came before the interface was ready.");
+            return Failure;
+        }
         catch (Exception refused) when (refused is IOException or SodiumMissingException or UnauthorizedAccessException)
         {
             Console.Error.WriteLine($"wgsharp: {refused.Message}");
@@ -63,13 +68,13 @@ internal static class Program
         ProcessSpawn.KeepFilesPrivate();
         using Logger logger = CreateLogger(commandLine.InterfaceName, settings, detached);
         using IHost host = BuildHost(order, logger);
+        using PosixSignalRegistration hangup = EndOn(PosixSignal.SIGHUP, host);
         await host.StartAsync();
         if (detached)
         {
             Detach.SignalReady();
         }
 
-        using PosixSignalRegistration hangup = EndOn(PosixSignal.SIGHUP, host);
         await host.WaitForShutdownAsync();
         return host.Services.GetRequiredService<TunnelService>().Failed ? Failure : 0;
     }
@@ -101,9 +106,9 @@ internal static class Program
             return configuration.CreateLogger();
         }
 
-        ILogEventSink sink = !detached ? new StreamSink(StandardError, Detach.IsJournal(StandardError), interfaceName)
-            : Detach.IsJournal(StandardOutput) ? new StreamSink(StandardOutput, journal: true, interfaceName)
-            : new SyslogSink(interfaceName);
+        ILogEventSink sink = !detached ? new StreamSink(Console.OpenStandardError(), Detach.IsJournal(StandardError), interfaceName)
+            : Detach.IsJournal(StandardOutput) ? new StreamSink(Console.OpenStandardOutput(), journal: true, interfaceName)
+            : new SyslogSink(SyslogSink.DefaultPath, interfaceName);
         return configuration.MinimumLevel.Is(level).WriteTo.Sink(new RateLimitedSink(sink, TimeProvider.System)).CreateLogger();
     }
 

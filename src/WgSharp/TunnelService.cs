@@ -4,6 +4,7 @@ using WgSharp.Crypto;
 using WgSharp.Engine;
 using WgSharp.Engine.Offload;
 using WgSharp.Linux;
+using WgSharp.Protocol;
 
 namespace WgSharp;
 
@@ -89,11 +90,34 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
             : UapiSocket.Listen(UapiSocket.DefaultDirectory, _io.Tun.Name, PatienceWithPredecessor);
         _uapi = new UapiServer(
             _socket.Listener,
-            new UapiOperations(_tunnel.Configure, _tunnel.Snapshot, UapiOperations.DefaultTimeout),
+            new UapiOperations(Configure, _tunnel.Snapshot, UapiOperations.DefaultTimeout),
             logs.CreateLogger<UapiServer>());
         WatchSocket(_socket);
         _ = EndWithTheFirstAsync(_tunnel.Completion, _uapi.Completion, _socketGone.Task);
-        TellWhatWasFound(_io.Features, _tunnel.Threads);
+
+        // A process's first message costs 20 ms: who waits for the interface need not wait for that.
+        lifetime.ApplicationStarted.Register(() => _ = Task.Run(TellWhatWasFound, CancellationToken.None));
+    }
+
+    // A heap that is full is the end of the process: a configuration that might fill it is refused instead.
+    private void Configure(DeviceConfiguration configuration)
+    {
+        const int PeerCost = 2048;
+        const int AllowedIpCost = 256;
+        const int Worthwhile = 1 << 20;
+        long cost = 0;
+        foreach (PeerConfiguration peer in configuration.Peers)
+        {
+            cost += PeerCost + ((long)peer.AllowedIps.Count * AllowedIpCost);
+        }
+
+        long limit = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 8 * 7;
+        if (cost > Worthwhile && GC.GetTotalMemory(false) + cost > limit && GC.GetTotalMemory(true) + cost > limit)
+        {
+            throw new ConfigurationException($"{configuration.Peers.Count} peers more may not fit into memory.");
+        }
+
+        _tunnel!.Configure(configuration);
     }
 
     // The processor count of .NET is the smallest of affinity, online processors and cgroup quota.
@@ -109,15 +133,14 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
     private static GroFeatures Joined(TunOffload offload, TunOffload taken, GroFeatures joined) =>
         offload.HasFlag(taken) ? joined : GroFeatures.None;
 
-    private void TellWhatWasFound(KernelFeatures features, string threads)
+    private void TellWhatWasFound()
     {
-        if (!_log.IsEnabled(LogLevel.Information))
+        if (_log.IsEnabled(LogLevel.Information))
         {
-            return;
+            _log.Started(Program.Version, $"{_io!.Features} | aead {AeadKey.Implementation} | threads {_tunnel!.Threads}");
         }
 
-        _log.Started(Program.Version, $"{features} | aead {AeadKey.Implementation} | threads {threads}");
-        foreach (string refusal in features.Refusals)
+        foreach (string refusal in _io!.Features.Refusals)
         {
             _log.FeatureMissing(refusal);
         }

@@ -24,8 +24,8 @@ internal sealed class UapiServer : IAsyncDisposable
     /// <summary>Further ones wait in the backlog until one ends.</summary>
     public const int MaxConnections = 256;
 
-    // Every get holds a snapshot until its client has read it.
-    private const int MaxSnapshots = 16;
+    // Every get holds a snapshot until its client has read it: with 100,000 peers that is 40 MB each.
+    private const int MaxSnapshots = 4;
 
     /// <summary>Over all connections; 100,000 peers with four allowed IPs each fit.</summary>
     public const long RequestMemory = 64 << 20;

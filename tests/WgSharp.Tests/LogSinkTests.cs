@@ -1,4 +1,6 @@
 using System.IO.Pipes;
+using System.Net.Sockets;
+using System.Text;
 using Serilog;
 using Serilog.Core;
 using Serilog.Events;
@@ -74,28 +76,45 @@ public class LogSinkTests
     [Fact]
     public void A_reader_that_has_gone_stops_nobody()
     {
-        using var pipe = new AnonymousPipeServerStream(PipeDirection.In);
-        using var sink = new StreamSink((int)pipe.ClientSafePipeHandle.DangerousGetHandle(), journal: false, "wgt0");
+        using var reader = new AnonymousPipeServerStream(PipeDirection.In);
+        using var writer = new AnonymousPipeClientStream(PipeDirection.Out, reader.ClientSafePipeHandle);
+        using Logger log = Log(new StreamSink(writer, journal: false, "wgt0"));
+        reader.Dispose();
+
+        log.Information("to nobody");
+    }
+
+    [Fact]
+    public void Syslog_gets_facility_severity_process_and_interface()
+    {
+        using var directory = new TemporaryDirectory();
+        string path = Path.Combine(directory.Path, "log");
+        using var daemon = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+        daemon.Bind(new UnixDomainSocketEndPoint(path));
+        using var sink = new SyslogSink(path, "wgt0");
         using Logger log = Log(sink);
-        using (var client = new AnonymousPipeClientStream(PipeDirection.Out, pipe.ClientSafePipeHandle))
-        {
-            pipe.Dispose();
-            log.Information("to nobody");
-        }
+
+        log.Warning("The {Thing} is taken", "port");
+
+        byte[] buffer = new byte[1000];
+        Assert.Equal($"<28>wgsharp[{Environment.ProcessId}]: wgt0: The port is taken", Encoding.UTF8.GetString(buffer, 0, daemon.Receive(buffer)));
+    }
+
+    [Fact]
+    public void Without_syslog_nothing_happens()
+    {
+        using var sink = new SyslogSink("/nonexistent/log", "wgt0");
+        using Logger log = Log(sink);
+
+        log.Warning("to nobody");
     }
 
     private static string Written(bool journal, Action<Logger> write)
     {
-        using var pipe = new AnonymousPipeServerStream(PipeDirection.In);
-        using (var sink = new StreamSink((int)pipe.ClientSafePipeHandle.DangerousGetHandle(), journal, "wgt0"))
-        {
-            using Logger log = Log(sink);
-            write(log);
-        }
-
-        pipe.DisposeLocalCopyOfClientHandle();
-        using var reader = new StreamReader(pipe);
-        return reader.ReadToEnd();
+        using var stream = new MemoryStream();
+        using Logger log = Log(new StreamSink(stream, journal, "wgt0"));
+        write(log);
+        return Encoding.UTF8.GetString(stream.ToArray());
     }
 
     private static Logger Log(ILogEventSink sink) => new LoggerConfiguration().WriteTo.Sink(sink).CreateLogger();

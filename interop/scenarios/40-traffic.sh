@@ -64,7 +64,7 @@ scenario_counters() {
 	interfaces "$1"
 	configure "$b4" "$a4"
 	started=$(date +%s)
-	floods b 192.168.241.1
+	ten_pings b 192.168.241.1
 	quietly_await 5 "both ends agree" same_bytes
 	read -r rx tx <<<"$(transfer b wg0 "${pub[a]}")"
 	check "the initiator received" "$rx" == 1372
@@ -81,7 +81,7 @@ scenario_counters_as_initiator() {
 	local rx tx
 	interfaces "$1"
 	configure "$b4" "$a4"
-	floods a fd00::2
+	ten_pings a fd00::2
 	quietly_await 5 "both ends agree" same_bytes
 	read -r rx tx <<<"$(transfer a wg0 "${pub[b]}")"
 	check "received, ten pings of 104 bytes" "$rx" == $((92 + 10 * (112 + 32)))

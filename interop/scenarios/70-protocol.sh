@@ -68,11 +68,11 @@ scenario_cookies_when_the_peer_is_under_load() { cookies "$1" b 300; }
 # Marks what leaves a for b, or arrives at a from b, as "congestion experienced".
 congest() { # ip|ip6, output|prerouting
 	on a nft add table inet congestion
-	on a nft add chain inet congestion mark "{ type filter hook $2 priority -300; }"
+	on a nft add chain inet congestion path "{ type filter hook $2 priority -300; }"
 	if [[ $2 == output ]]; then
-		on a nft add rule inet congestion mark udp dport 2 "$1" ecn set ce
+		on a nft add rule inet congestion path udp dport 2 "$1" ecn set ce
 	else
-		on a nft add rule inet congestion mark udp sport 2 "$1" ecn set ce
+		on a nft add rule inet congestion path udp sport 2 "$1" ecn set ce
 	fi
 }
 
@@ -83,7 +83,8 @@ ecn() { # peer, outer family
 	cable "$1"
 	capture outer a eth0 udp
 	tunnel "$2" both
-	pings a 192.168.241.2 2 -i 0.2 -Q 2
+	pings a 192.168.241.2 1 -Q 2
+	pings a 192.168.241.2 1 -Q 2
 	pings a fd00::2 1 -Q 2
 	pings a 192.168.241.2 1 -Q 0xb8
 	captured outer >/dev/null
@@ -203,8 +204,8 @@ third_party() { # peer, outer family, who initiates
 	probe_ephemeral_keys || fail "the kernel machine has no kprobes"
 	capture session a eth0 udp
 	tunnel "$2" "$3"
-	pings "$from" "$at" 5 -i 0.2 -s 200 -p c0ffee
-	pings "$from" "$([[ $from == a ]] && echo fd00::2 || echo fd00::1)" 3 -i 0.2 -s 1300
+	for name in 1 2 3 4 5; do pings "$from" "$at" 1 -s 200 -p c0ffee; done
+	for name in 1 2 3; do pings "$from" "$([[ $from == a ]] && echo fd00::2 || echo fd00::1)" 1 -s 1300; done
 	captured session >/dev/null
 	{
 		echo "LOCAL_STATIC_PRIVATE_KEY = ${key[b]}"

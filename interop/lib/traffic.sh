@@ -4,11 +4,11 @@
 # Pings and demands answers. One ping has one second. Of several, ping would only wait for twice the longest time seen,
 # which on a busy machine is too short; with -w it waits for the number of answers.
 pings() { # from address [count [more options of ping]]
-	local from=$1 to=$2 count=${3:-1} answer limit=(-W 1)
+	local from=$1 to=$2 count=${3:-1} answer patience=(-W 1)
 	shift 2
 	[[ $# -eq 0 ]] || shift
-	[[ $count -eq 1 ]] || limit=(-w 10)
-	answer=$(on "$from" ping -n -q "${limit[@]}" -c "$count" "$@" "$to") || fail "ping from $from to $to: $answer"
+	[[ $count -eq 1 ]] || patience=(-w 10)
+	answer=$(on "$from" ping -n -q "${patience[@]}" -c "$count" "$@" "$to") || fail "ping from $from to $to: $answer"
 	[[ $answer =~ ([0-9]+)" received" && ${BASH_REMATCH[1]} -ge $count ]] || fail "ping from $from to $to: $answer"
 }
 

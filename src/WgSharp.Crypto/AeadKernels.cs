@@ -3,6 +3,36 @@ using System.Runtime.Intrinsics.X86;
 
 namespace WgSharp.Crypto;
 
+/// <summary>What a width of vectors brings to <see cref="AeadRun{TKernels}"/>: static members only, so that every call is bound and inlined when it is compiled.</summary>
+internal unsafe interface IAeadKernels
+{
+    /// <summary>Blocks that ChaCha20 computes at once; at most 16.</summary>
+    static abstract int StreamLanes { get; }
+
+    /// <summary>Packets that Poly1305 computes at once; at most 8.</summary>
+    static abstract int MacLanes { get; }
+
+    /// <summary>Up to so many packets of one length are faster one after the other than as lanes.</summary>
+    static abstract int MacSingles { get; }
+
+    /// <summary>XORs the first <paramref name="count"/> lanes' blocks onto their addresses; further lanes may be computed and must be idle.</summary>
+    static abstract void Xor(uint* state, AeadScratch* lanes, int count);
+
+    static abstract void Fill(AeadScratch* lanes, int from, uint block, ulong nonce, byte* address);
+
+    static abstract void Idle(AeadScratch* lanes, int from);
+
+    static abstract void XorTail(byte* content, byte* keystream, int length);
+
+    static abstract void MacInitialize(AeadScratch* scratch, byte* keys);
+
+    static abstract void MacBlocks(AeadScratch* scratch, int count);
+
+    static abstract void MacRestart(AeadScratch* scratch, uint lanes);
+
+    static abstract void MacFinish(AeadScratch* scratch, byte* keys, byte* tags);
+}
+
 /// <summary>512-bit vectors: AVX-512 F, BW and VL.</summary>
 internal readonly unsafe struct AeadKernels512 : IAeadKernels
 {

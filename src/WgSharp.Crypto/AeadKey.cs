@@ -116,31 +116,6 @@ public sealed unsafe class AeadKey : IDisposable
         return true;
     }
 
-    /// <summary>
-    /// Compiles what <see cref="Seal"/> and <see cref="Open"/> run (some 35 ms of one processor), so that no first packet waits for it.
-    /// Never needed; best called where nobody waits.
-    /// </summary>
-    public static void Prepare()
-    {
-        const int Large = 1420, Count = 20;
-        byte[] buffer = new byte[Count * (Large + ChaCha20Poly1305.TagSize)];
-        AeadPacket[] packets = new AeadPacket[Count];
-        using AeadKey key = new(stackalloc byte[ChaCha20Poly1305.KeySize]);
-        foreach (int length in (ReadOnlySpan<int>)[0, Large])
-        {
-            for (int i = 0; i < Count; i++)
-            {
-                packets[i] = new() { Offset = i * (length + ChaCha20Poly1305.TagSize), Length = length };
-            }
-
-            foreach (int count in (ReadOnlySpan<int>)[1, Count])
-            {
-                key.Seal(buffer, packets.AsSpan(0, count));
-                key.Open(buffer, packets.AsSpan(0, count));
-            }
-        }
-    }
-
     /// <summary>Seals each packet in place and writes its tag behind it. Never allocates. Safe to call from several threads at once.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A packet or its tag lies outside of the buffer; nothing was sealed.</exception>
     public void Seal(Span<byte> buffer, ReadOnlySpan<AeadPacket> packets)

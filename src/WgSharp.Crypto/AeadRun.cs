@@ -3,36 +3,6 @@ using System.Runtime.Intrinsics;
 
 namespace WgSharp.Crypto;
 
-/// <summary>What a width of vectors brings to <see cref="AeadRun{TKernels}"/>: static members only, so that every call is bound and inlined when it is compiled.</summary>
-internal unsafe interface IAeadKernels
-{
-    /// <summary>Blocks that ChaCha20 computes at once; at most 16.</summary>
-    static abstract int StreamLanes { get; }
-
-    /// <summary>Packets that Poly1305 computes at once; at most 8.</summary>
-    static abstract int MacLanes { get; }
-
-    /// <summary>Up to so many packets are faster one after the other than as lanes.</summary>
-    static abstract int MacSingles { get; }
-
-    /// <summary>XORs the first <paramref name="count"/> lanes' blocks onto their addresses; further lanes may be computed and must be idle.</summary>
-    static abstract void Xor(uint* state, AeadScratch* lanes, int count);
-
-    static abstract void Fill(AeadScratch* lanes, int from, uint block, ulong nonce, byte* address);
-
-    static abstract void Idle(AeadScratch* lanes, int from);
-
-    static abstract void XorTail(byte* content, byte* keystream, int length);
-
-    static abstract void MacInitialize(AeadScratch* scratch, byte* keys);
-
-    static abstract void MacBlocks(AeadScratch* scratch, int count);
-
-    static abstract void MacRestart(AeadScratch* scratch, uint lanes);
-
-    static abstract void MacFinish(AeadScratch* scratch, byte* keys, byte* tags);
-}
-
 /// <summary>
 /// ChaCha20-Poly1305 (RFC 8439, section 2.8, no associated data) over a run of packets with vectors.
 /// <para>
@@ -180,7 +150,7 @@ internal static unsafe class AeadRun<TKernels>
         }
 
         Flush(state, scratch);
-        Mac(scratch, buffer, packets);
+        MacRun<TKernels>.Mac(scratch, buffer, packets);
         for (int i = 0; i < packets.Length; i++)
         {
             Vector128.Load(scratch->Tags + (i * Poly1305.TagSize)).Store(buffer + packets[i].Offset + packets[i].Length);
@@ -191,7 +161,7 @@ internal static unsafe class AeadRun<TKernels>
     private static void OpenChunk(uint* state, byte* buffer, Span<AeadPacket> packets, AeadScratch* scratch)
     {
         Keys(state, scratch, packets);
-        Mac(scratch, buffer, packets);
+        MacRun<TKernels>.Mac(scratch, buffer, packets);
         for (int i = 0; i < packets.Length; i++)
         {
             ref AeadPacket packet = ref packets[i];
@@ -223,7 +193,7 @@ internal static unsafe class AeadRun<TKernels>
 
         Stream(state, scratch, scratch->Blocks, (first - 1) * AeadScratch.BlockSize, packet.Counter, 0, 0);
         Flush(state, scratch);
-        MacSingle(scratch->Keys, content, packet.Length, scratch->Tags);
+        MacRun<TKernels>.MacSingle(scratch->Keys, content, packet.Length, scratch->Tags);
         packet.Authentic = Vector128.Load(scratch->Tags) == Vector128.Load(content + packet.Length);
         if (!packet.Authentic)
         {
@@ -340,141 +310,5 @@ internal static unsafe class AeadRun<TKernels>
 
         scratch->Used = 0;
         scratch->Tails = 0;
-    }
-
-    private static void MacSingle(byte* key, byte* content, int length, byte* tag)
-    {
-        Vector128<ulong> lengths = Vector128.Create(0, (ulong)length);
-        if (length >= Poly1305Wide.WorthwhileLength)
-        {
-            Poly1305Wide.Mac(key, content, length, lengths, tag);
-        }
-        else
-        {
-            Poly1305.Mac(key, content, length, lengths, tag);
-        }
-    }
-
-    /// <summary>The tags of all packets, from their keys, into the scratch.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Mac(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets)
-    {
-        for (int i = 0; i < packets.Length;)
-        {
-            byte* keys = scratch->Keys + (i * AeadScratch.BlockSize);
-            byte* tags = scratch->Tags + (i * Poly1305.TagSize);
-            int count = Math.Min(TKernels.MacLanes, packets.Length - i);
-            if (count > TKernels.MacSingles)
-            {
-                MacGroup(scratch, buffer, packets.Slice(i, count), keys, tags);
-                i += count;
-            }
-            else
-            {
-                MacSingle(keys, buffer + packets[i].Offset, packets[i].Length, tags);
-                i++;
-            }
-        }
-    }
-
-    /// <summary>
-    /// Up to <see cref="IAeadKernels.MacLanes"/> packets at once. All but the last 1-16 bytes of a packet is its body, taken from where
-    /// it lies; the rest, padded, and the block with the length are taken from a copy. An empty packet has only the latter.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    private static void MacGroup(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets, byte* keys, byte* tags)
-    {
-        TKernels.MacInitialize(scratch, keys);
-        int* body = stackalloc int[8];
-        int longest = 0;
-        uint empty = 0;
-        for (int i = 0; i < packets.Length; i++)
-        {
-            byte* content = buffer + packets[i].Offset;
-            int length = packets[i].Length;
-            body[i] = (length - 1) >> 4;
-            int before = Math.Max(body[i], 0) * Poly1305.BlockSize;
-            byte* last = scratch->LastBlocks + (i * 2 * Poly1305.BlockSize);
-            Poly1305.LastBlock(content + before, length - before).Store(last);
-            Vector128.Create(0UL, (ulong)length).Store((ulong*)(last + Poly1305.BlockSize));
-            scratch->Pointer[i] = (ulong)content;
-            empty |= (length == 0 ? 1u : 0u) << i;
-            longest = body[i] > body[longest] ? i : longest;
-        }
-
-        for (int i = packets.Length; i < TKernels.MacLanes; i++)
-        {
-            body[i] = body[longest];
-            scratch->Pointer[i] = scratch->Pointer[longest];
-        }
-
-        MacBodies(scratch, buffer, packets, body, longest);
-        for (int i = 0; i < TKernels.MacLanes; i++)
-        {
-            scratch->Pointer[i] = (ulong)(scratch->LastBlocks + (Math.Min(i, packets.Length - 1) * 2 * Poly1305.BlockSize));
-        }
-
-        if (empty == 0)
-        {
-            TKernels.MacBlocks(scratch, 2);
-        }
-        else
-        {
-            TKernels.MacBlocks(scratch, 1);
-            TKernels.MacRestart(scratch, empty);
-            for (int i = 0; i < TKernels.MacLanes; i++)
-            {
-                scratch->Pointer[i] += Poly1305.BlockSize;
-            }
-
-            TKernels.MacBlocks(scratch, 1);
-        }
-
-        TKernels.MacFinish(scratch, keys, tags);
-    }
-
-    /// <summary>The bodies, right-aligned: with <c>left</c> blocks to go, the lanes whose bodies have as many or more are at work.</summary>
-    /// <param name="body">Blocks in each lane's body.</param>
-    /// <param name="longest">A lane that works all the time: the others read along with it until their own turn.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MacBodies(AeadScratch* scratch, byte* buffer, ReadOnlySpan<AeadPacket> packets, int* body, int longest)
-    {
-        int left = Math.Max(body[longest], 0);
-        while (true)
-        {
-            uint beginning = 0;
-            int next = 0;
-            for (int i = 0; i < packets.Length; i++)
-            {
-                if (body[i] == left)
-                {
-                    beginning |= 1u << i;
-                    scratch->Pointer[i] = (ulong)(buffer + packets[i].Offset);
-                }
-                else if (body[i] < left)
-                {
-                    next = Math.Max(next, body[i]);
-                    scratch->Pointer[i] = scratch->Pointer[longest];
-                }
-            }
-
-            if (left < body[longest])
-            {
-                TKernels.MacRestart(scratch, beginning);
-            }
-
-            if (left == 0)
-            {
-                return;
-            }
-
-            TKernels.MacBlocks(scratch, left - next);
-            for (int i = 0; i < TKernels.MacLanes; i++)
-            {
-                scratch->Pointer[i] += (ulong)(left - next) * Poly1305.BlockSize;
-            }
-
-            left = next;
-        }
     }
 }

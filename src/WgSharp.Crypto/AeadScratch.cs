@@ -38,6 +38,9 @@ internal unsafe struct AeadScratch
     /// <summary>Lanes without a block work on this one.</summary>
     public fixed byte Idle[BlockSize];
 
+    /// <summary>For a kernel with fewer registers than words: four words of eight lanes.</summary>
+    public fixed uint Row[4 * 8];
+
     // The lanes' book-keeping: no secrets.
     public fixed ulong TailAddress[Chunk];
     public fixed int TailLength[Chunk];
@@ -63,7 +66,8 @@ internal unsafe struct AeadScratch
     {
         Wipe(scratch->Keys, Math.Min(packets, Chunk));
         Wipe(scratch->Blocks, scratch->BlocksTouched);
-        Wipe(scratch->Idle, 1);
+        // Idle, and the row behind it.
+        Wipe(scratch->Idle, 1 + (4 * 8 * sizeof(uint) / BlockSize));
         if (macLanes)
         {
             Wipe((byte*)scratch->Accumulator, (5 + 4) * 8 * sizeof(ulong) / BlockSize);

@@ -15,9 +15,23 @@ internal static unsafe class ChaCha20Vector256
 
     /// <summary>XORs the block of each of the first eight lanes onto the 64 bytes at its address.</summary>
     /// <param name="state">The 16 words of the state; counter and the nonce's last 64 bits are the lanes'.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Xor8(uint* state, AeadScratch* lanes)
+    {
+        if (Avx512F.VL.IsSupported)
+        {
+            Xor8InRegisters(state, lanes);
+        }
+        else
+        {
+            Xor8WithRow(state, lanes);
+        }
+    }
+
+    /// <summary>Where there are 32 registers, as AVX-512 has for this width too.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     [SuppressMessage("Design", "MA0051:Method is too long", Justification = "The sixteen words of the state live in registers: they cannot leave this method.")]
-    public static void Xor8(uint* state, AeadScratch* lanes)
+    private static void Xor8InRegisters(uint* state, AeadScratch* lanes)
     {
         Vector256<uint> x0 = Vector256.Create(state[0]);
         Vector256<uint> x1 = Vector256.Create(state[1]);
@@ -38,10 +52,14 @@ internal static unsafe class ChaCha20Vector256
 
         for (int i = 0; i < 10; i++)
         {
-            QuarterRounds(
-                ref x0, ref x4, ref x8, ref x12, ref x1, ref x5, ref x9, ref x13, ref x2, ref x6, ref x10, ref x14, ref x3, ref x7, ref x11, ref x15);
-            QuarterRounds(
-                ref x0, ref x5, ref x10, ref x15, ref x1, ref x6, ref x11, ref x12, ref x2, ref x7, ref x8, ref x13, ref x3, ref x4, ref x9, ref x14);
+            QuarterRound(ref x0, ref x4, ref x8, ref x12);
+            QuarterRound(ref x1, ref x5, ref x9, ref x13);
+            QuarterRound(ref x2, ref x6, ref x10, ref x14);
+            QuarterRound(ref x3, ref x7, ref x11, ref x15);
+            QuarterRound(ref x0, ref x5, ref x10, ref x15);
+            QuarterRound(ref x1, ref x6, ref x11, ref x12);
+            QuarterRound(ref x2, ref x7, ref x8, ref x13);
+            QuarterRound(ref x3, ref x4, ref x9, ref x14);
         }
 
         x0 += Vector256.Create(state[0]);
@@ -58,6 +76,70 @@ internal static unsafe class ChaCha20Vector256
         x9 += Vector256.Create(state[9]);
         x10 += Vector256.Create(state[10]);
         x11 += Vector256.Create(state[11]);
+        Turn(ref x8, ref x9, ref x10, ref x11);
+        x12 += Vector256.Load(lanes->Counter);
+        x13 += Vector256.Create(state[13]);
+        x14 += Vector256.Load(lanes->NonceLow);
+        x15 += Vector256.Load(lanes->NonceHigh);
+        Turn(ref x12, ref x13, ref x14, ref x15);
+
+        // After the turns x0, x4, x8 and x12 hold the four rows of blocks 0 and 4, x1 ... those of 1 and 5.
+        ulong* address = lanes->Address;
+        XorHalves(x0, x4, x8, x12, address[0], address[4]);
+        XorHalves(x1, x5, x9, x13, address[1], address[5]);
+        XorHalves(x2, x6, x10, x14, address[2], address[6]);
+        XorHalves(x3, x7, x11, x15, address[3], address[7]);
+    }
+
+    /// <summary>Where there are sixteen registers: the third row lives in memory, or the compiler would move what is needed next.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    [SuppressMessage("Design", "MA0051:Method is too long", Justification = "The sixteen words of the state live in registers: they cannot leave this method.")]
+    private static void Xor8WithRow(uint* state, AeadScratch* lanes)
+    {
+        Vector256<uint> x0 = Vector256.Create(state[0]);
+        Vector256<uint> x1 = Vector256.Create(state[1]);
+        Vector256<uint> x2 = Vector256.Create(state[2]);
+        Vector256<uint> x3 = Vector256.Create(state[3]);
+        Vector256<uint> x4 = Vector256.Create(state[4]);
+        Vector256<uint> x5 = Vector256.Create(state[5]);
+        Vector256<uint> x6 = Vector256.Create(state[6]);
+        Vector256<uint> x7 = Vector256.Create(state[7]);
+        uint* row = lanes->Row;
+        Vector256.Create(state[8]).Store(row);
+        Vector256.Create(state[9]).Store(row + 8);
+        Vector256.Create(state[10]).Store(row + 16);
+        Vector256.Create(state[11]).Store(row + 24);
+        Vector256<uint> x12 = Vector256.Load(lanes->Counter);
+        Vector256<uint> x13 = Vector256.Create(state[13]);
+        Vector256<uint> x14 = Vector256.Load(lanes->NonceLow);
+        Vector256<uint> x15 = Vector256.Load(lanes->NonceHigh);
+
+        for (int i = 0; i < 10; i++)
+        {
+            QuarterRound(ref x0, ref x4, row, ref x12);
+            QuarterRound(ref x1, ref x5, row + 8, ref x13);
+            QuarterRound(ref x2, ref x6, row + 16, ref x14);
+            QuarterRound(ref x3, ref x7, row + 24, ref x15);
+            QuarterRound(ref x0, ref x5, row + 16, ref x15);
+            QuarterRound(ref x1, ref x6, row + 24, ref x12);
+            QuarterRound(ref x2, ref x7, row, ref x13);
+            QuarterRound(ref x3, ref x4, row + 8, ref x14);
+        }
+
+        x0 += Vector256.Create(state[0]);
+        x1 += Vector256.Create(state[1]);
+        x2 += Vector256.Create(state[2]);
+        x3 += Vector256.Create(state[3]);
+        Turn(ref x0, ref x1, ref x2, ref x3);
+        x4 += Vector256.Create(state[4]);
+        x5 += Vector256.Create(state[5]);
+        x6 += Vector256.Create(state[6]);
+        x7 += Vector256.Create(state[7]);
+        Turn(ref x4, ref x5, ref x6, ref x7);
+        Vector256<uint> x8 = Vector256.Load(row) + Vector256.Create(state[8]);
+        Vector256<uint> x9 = Vector256.Load(row + 8) + Vector256.Create(state[9]);
+        Vector256<uint> x10 = Vector256.Load(row + 16) + Vector256.Create(state[10]);
+        Vector256<uint> x11 = Vector256.Load(row + 24) + Vector256.Create(state[11]);
         Turn(ref x8, ref x9, ref x10, ref x11);
         x12 += Vector256.Load(lanes->Counter);
         x13 += Vector256.Create(state[13]);
@@ -172,6 +254,27 @@ internal static unsafe class ChaCha20Vector256
         Vector256.ConditionalSelect(mine, value, Vector256.Load(lanes)).Store(lanes);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void QuarterRound(ref Vector256<uint> a, ref Vector256<uint> b, ref Vector256<uint> c, ref Vector256<uint> d)
+    {
+        a += b;
+        d = RotateLeft(d ^ a, 16);
+        c += d;
+        b = RotateLeft(b ^ c, 12);
+        a += b;
+        d = RotateLeft(d ^ a, 8);
+        c += d;
+        b = RotateLeft(b ^ c, 7);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void QuarterRound(ref Vector256<uint> a, ref Vector256<uint> b, uint* row, ref Vector256<uint> d)
+    {
+        Vector256<uint> c = Vector256.Load(row);
+        QuarterRound(ref a, ref b, ref c, ref d);
+        c.Store(row);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void QuarterRoundPair(
         ref Vector256<uint> a0, ref Vector256<uint> b0, ref Vector256<uint> c0, ref Vector256<uint> d0,
         ref Vector256<uint> a1, ref Vector256<uint> b1, ref Vector256<uint> c1, ref Vector256<uint> d1)
@@ -193,36 +296,6 @@ internal static unsafe class ChaCha20Vector256
         z1 = RotateLeft(z1 ^ x1, count);
     }
 
-    /// <summary>Four quarter rounds side by side: their instructions are interleaved, since each one waits for the one before.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void QuarterRounds(
-        ref Vector256<uint> a0, ref Vector256<uint> b0, ref Vector256<uint> c0, ref Vector256<uint> d0,
-        ref Vector256<uint> a1, ref Vector256<uint> b1, ref Vector256<uint> c1, ref Vector256<uint> d1,
-        ref Vector256<uint> a2, ref Vector256<uint> b2, ref Vector256<uint> c2, ref Vector256<uint> d2,
-        ref Vector256<uint> a3, ref Vector256<uint> b3, ref Vector256<uint> c3, ref Vector256<uint> d3)
-    {
-        AddXorRotate(ref a0, b0, ref d0, ref a1, b1, ref d1, ref a2, b2, ref d2, ref a3, b3, ref d3, 16);
-        AddXorRotate(ref c0, d0, ref b0, ref c1, d1, ref b1, ref c2, d2, ref b2, ref c3, d3, ref b3, 12);
-        AddXorRotate(ref a0, b0, ref d0, ref a1, b1, ref d1, ref a2, b2, ref d2, ref a3, b3, ref d3, 8);
-        AddXorRotate(ref c0, d0, ref b0, ref c1, d1, ref b1, ref c2, d2, ref b2, ref c3, d3, ref b3, 7);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddXorRotate(
-        ref Vector256<uint> x0, Vector256<uint> y0, ref Vector256<uint> z0, ref Vector256<uint> x1, Vector256<uint> y1, ref Vector256<uint> z1,
-        ref Vector256<uint> x2, Vector256<uint> y2, ref Vector256<uint> z2, ref Vector256<uint> x3, Vector256<uint> y3, ref Vector256<uint> z3,
-        [ConstantExpected] byte count)
-    {
-        x0 += y0;
-        x1 += y1;
-        x2 += y2;
-        x3 += y3;
-        z0 = RotateLeft(z0 ^ x0, count);
-        z1 = RotateLeft(z1 ^ x1, count);
-        z2 = RotateLeft(z2 ^ x2, count);
-        z3 = RotateLeft(z3 ^ x3, count);
-    }
-
     /// <summary>By whole bytes as a byte shuffle, else as two shifts; one instruction where the processor has it for this width.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<uint> RotateLeft(Vector256<uint> value, [ConstantExpected] byte count)
@@ -240,11 +313,20 @@ internal static unsafe class ChaCha20Vector256
         };
     }
 
-    private static Vector256<byte> By16 => Vector256.Create(
-        (byte)2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    // A constant in memory, once these are inlined: they must be, and are too long to be so by themselves.
+    private static Vector256<byte> By16
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector256.Create(
+            (byte)2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    }
 
-    private static Vector256<byte> By8 => Vector256.Create(
-        (byte)3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+    private static Vector256<byte> By8
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector256.Create(
+            (byte)3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+    }
 
     /// <summary>Four words of eight blocks become, within each half of the vectors, four blocks' rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

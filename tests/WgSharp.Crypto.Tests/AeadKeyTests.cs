@@ -87,14 +87,5 @@ public class AeadKeyTests
     }
 
     [Fact]
-    public void Preparing_changes_nothing_that_a_key_does_later()
-    {
-        AeadKey.Prepare();
-        using AeadKey key = new(Key);
-        byte[] buffer = new byte[5 + 16];
-        byte[] expected = new byte[5 + 16];
-        key.Seal(buffer, [new() { Length = 5, Counter = 3 }]);
-        ChaCha20Poly1305.Seal(Key, 3, new byte[5], [], expected);
-        Assert.Equal(expected, buffer);
-    }
+    public void The_self_test_passes_here() => AeadSelfTest.Run();
 }

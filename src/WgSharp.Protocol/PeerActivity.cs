@@ -11,6 +11,7 @@ internal sealed class PeerActivity
 
     private long _dataSent;
     private long _dataReceived;
+    private long _received;
     private long _traversed;
     private long _sent;
     private volatile bool _moreDataReceived;
@@ -39,6 +40,13 @@ internal sealed class PeerActivity
     public bool NoteSent(int messages, bool carriesData, Instant now)
     {
         Interlocked.Add(ref _sent, messages);
+
+        // The answer can be here, on another thread, before the sender comes to note what it has sent: that was not left unanswered.
+        if (Volatile.Read(ref _received) > now.Nanoseconds)
+        {
+            return false;
+        }
+
         Clear(ref _dataReceived);
         Volatile.Write(ref _traversed, now.Nanoseconds);
         return carriesData && TryStamp(ref _dataSent, now) && IsBeforeLook(now.Nanoseconds + Volatile.Read(ref _newHandshakeDelay));
@@ -48,6 +56,7 @@ internal sealed class PeerActivity
     /// <returns>True if a deadline arose before the planned look.</returns>
     public bool NoteReceived(bool carriesData, Instant now)
     {
+        Volatile.Write(ref _received, now.Nanoseconds);
         Clear(ref _dataSent);
         Volatile.Write(ref _traversed, now.Nanoseconds);
         if (!carriesData)

@@ -256,6 +256,46 @@ scenario_tunnel_in_tunnel_over_ipv4() {
 	carries a 192.168.241.1 b 192.168.241.2
 }
 
+# 15 - Two tunnels, each of which is the other's way: what is sent in circles stays bounded, and ends.
+scenario_routing_loop_stays_bounded() {
+	local before after later
+	interfaces wgsharp
+	inner_tunnel 6
+	on a ip link set wg1 netns z
+	address z wg1 192.168.241.1/24
+	on z ip link set wg1 up
+	pings z 192.168.241.2
+	on a wg set wg0 peer "${pub[b]}" endpoint 192.168.241.2:7
+	on b ip link del wg0
+	on b ip link del wg1
+	read -r _ before <<<"$(transfer a wg1 "${pub[d]}")"
+	on z ping -W 1 -c 10 -f -q 192.168.241.2 >"$lab/ping" && fail "a ping in a loop has come back"
+	elapse 1
+	read -r _ after <<<"$(transfer a wg1 "${pub[d]}")"
+	check "bytes that ten pings put into the loop" $((after - before)) -lt 70000
+	elapse 1
+	read -r _ later <<<"$(transfer a wg1 "${pub[d]}")"
+	check "bytes in the second after, a handshake at most" $((later - after)) -le 1000
+}
+
+# 15 - What bounds that loop: a WireGuard message within hands its hop limit on, less 8. Everything else leaves with the default.
+scenario_hop_limit_of_nested_messages() {
+	interfaces wgsharp
+	inner_tunnel 4
+	capture outer z lo 'udp port 1'
+	pings a 192.168.5.2
+	pings a 192.168.241.2
+	on a wg set wg0 peer "${pub[b]}" endpoint "$b6"
+	pings a 192.168.5.2
+	pings a 192.168.241.2
+	captured outer >/dev/null
+	check "over IPv4: messages with 56 hops left" "$(packets outer 'ip[8] == 56')" -ge 2
+	check "over IPv4: messages with 64" "$(packets outer 'ip[8] == 64')" -ge 2
+	check "over IPv6: messages with 56 hops left" "$(packets outer 'ip6[7] == 56')" -ge 2
+	check "over IPv6: messages with 64" "$(packets outer 'ip6[7] == 64')" -ge 2
+	check "messages with any other" "$(packets outer 'not (ip[8] == 56 or ip[8] == 64 or ip6[7] == 56 or ip6[7] == 64)')" -eq 0
+}
+
 # 18 - Traffic bound to the interface (ping -I), also when a mark makes it be routed again.
 # peers: wgsharp kernel
 scenario_bound_to_the_interface() {

@@ -33,8 +33,10 @@ checksums_hold() { # name of the capture, filter
 	local file bad good
 	file=$(captured "$1")
 	local verify=(tshark -n -r "$file" -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE)
-	bad=$("${verify[@]}" -Y "$2 && (ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0)" 2>/dev/null | wc -l)
+	local wrong="$2 && (ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0)"
+	bad=$("${verify[@]}" -Y "$wrong" 2>/dev/null | wc -l)
 	good=$("${verify[@]}" -Y "$2 && (tcp.checksum.status == 1 || udp.checksum.status == 1)" 2>/dev/null | wc -l)
+	[[ $bad -eq 0 ]] || "${verify[@]}" -Y "$wrong" -V -x 2>/dev/null | head -n 200
 	check "packets with a right checksum ($1)" "$good" -gt 100
 	check "packets with a wrong checksum ($1)" "$bad" -eq 0
 }

@@ -45,10 +45,10 @@ internal sealed class OutboundPath
     }
 
     /// <summary>A batch that fits the outbound stages.</summary>
-    public static PacketBatch CreateBatch() => new(ReadCapacity + MessageCapacity, slots: 1024, frames: 256) { ReadCapacity = ReadCapacity };
+    public static PacketBatch CreateBatch() => new(ReadCapacity + MessageCapacity, slots: 1024, frames: 256, trains: 0) { ReadCapacity = ReadCapacity };
 
     /// <summary>A batch for what the control loop sends: nothing is read into it.</summary>
-    public static PacketBatch CreateControlBatch() => new(MessageCapacity / 2, slots: 128, frames: 128);
+    public static PacketBatch CreateControlBatch() => new(MessageCapacity / 2, slots: 128, frames: 128, trains: 0);
 
     private const int ReadCapacity = 4 * (PacketBatch.MaxPacket + VirtioNetHeader.Size);
     private const int MessageCapacity = 512 * 1024;
@@ -104,7 +104,8 @@ internal sealed class OutboundPath
                 continue;
             }
 
-            if (RoutingLoop.IsOwnMessage(content, in packet, peer, endpoint))
+            if (RoutingLoop.IsOwnMessage(content, in packet, peer, endpoint)
+                || !RoutingLoop.TryHopLimit(content, in packet, out byte hopLimit))
             {
                 slot.Dropped = true;
                 continue;
@@ -117,7 +118,7 @@ internal sealed class OutboundPath
             }
 
             KeepPaddingWithin(ref batch.Packets[i], slot.InnerLength, budget);
-            Join(batch, i, peer, endpoint, Ecn.Encapsulate(slot.TrafficClass), now);
+            Join(batch, i, peer, endpoint, Ecn.Encapsulate(slot.TrafficClass), hopLimit, now);
         }
     }
 
@@ -133,8 +134,8 @@ internal sealed class OutboundPath
     private static int InnerOverhead(Endpoint endpoint) =>
         (endpoint.Remote.Address.IsIPv6 ? IpPacket.IPv6HeaderSize : IpPacket.IPv4HeaderSize) + UdpHeaderSize + MessageSize.Keepalive;
 
-    /// <summary>Appends a slot to the last run if that stays contiguous, of one peer, one size and one ECN; starts a new run otherwise.</summary>
-    private void Join(PacketBatch batch, int slot, Peer peer, Endpoint endpoint, byte trafficClass, Instant now)
+    /// <summary>Appends a slot to the last run if that stays contiguous, of one peer, one size and one outer header; starts a new run otherwise.</summary>
+    private void Join(PacketBatch batch, int slot, Peer peer, Endpoint endpoint, byte trafficClass, byte hopLimit, Instant now)
     {
         int offset = batch.Packets[slot].Offset - MessageSize.TransportHeader;
         int length = batch.Packets[slot].Length + MessageSize.Keepalive;
@@ -143,6 +144,7 @@ internal sealed class OutboundPath
             ref PacketRun last = ref batch.Runs[batch.RunCount - 1];
             if (ReferenceEquals(last.Peer, peer)
                 && last.TrafficClass == trafficClass
+                && last.HopLimit == hopLimit
                 && last.Offset + last.Length == offset
                 && last.Length == last.Count * last.Stride
                 && length <= last.Stride
@@ -165,6 +167,7 @@ internal sealed class OutboundPath
             Peer = peer,
             Endpoint = endpoint,
             TrafficClass = trafficClass,
+            HopLimit = hopLimit,
             Unsegmented = _link.Refusals.Refuses(endpoint.Remote, length, now),
         };
     }
@@ -355,7 +358,7 @@ internal sealed class OutboundPath
 
         batch.Clear();
         Place(batch, batch.ReadCapacity, 0);
-        Join(batch, 0, peer, endpoint, 0, now);
+        Join(batch, 0, peer, endpoint, trafficClass: 0, hopLimit: 0, now);
         return SendRuns(batch, now);
     }
 
@@ -370,8 +373,16 @@ internal sealed class OutboundPath
         {
             int slot = Place(batch, offset, length);
             KeepPaddingWithin(ref batch.Packets[slot], length, budget);
-            bool isIp = IpPacket.TryParse(batch.Buffer.AsSpan(offset + MessageSize.TransportHeader, length), out IpPacket packet);
-            Join(batch, slot, peer, endpoint, isIp ? Ecn.Encapsulate(packet.TrafficClass) : (byte)0, now);
+            ReadOnlySpan<byte> content = batch.Buffer.AsSpan(offset + MessageSize.TransportHeader, length);
+            byte trafficClass = 0;
+            byte hopLimit = 0;
+            if (IpPacket.TryParse(content, out IpPacket packet))
+            {
+                trafficClass = Ecn.Encapsulate(packet.TrafficClass);
+                _ = RoutingLoop.TryHopLimit(content, in packet, out hopLimit); // it had hops left when it was staged
+            }
+
+            Join(batch, slot, peer, endpoint, trafficClass, hopLimit, now);
             offset += MessageSize.Keepalive + batch.Packets[slot].Length;
         }
 

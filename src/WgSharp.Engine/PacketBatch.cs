@@ -93,6 +93,9 @@ public struct PacketRun
     /// <summary>Outbound: the outer DS field.</summary>
     public byte TrafficClass;
 
+    /// <summary>Outbound: the outer hop limit (IPv4: time to live); 0 is the sockets' own.</summary>
+    public byte HopLimit;
+
     /// <summary>Outbound: these packets were staged, so nothing that is staged stands before them.</summary>
     public bool WasStaged;
 
@@ -116,7 +119,7 @@ public sealed class PacketBatch
     /// <param name="slots">How many packets it can describe.</param>
     /// <param name="frames">How many TUN frames.</param>
     /// <param name="trains">How many received datagram trains, each of up to 64 KiB.</param>
-    public PacketBatch(int bufferSize, int slots, int frames, int trains = 0)
+    public PacketBatch(int bufferSize, int slots, int frames, int trains)
     {
         Buffer = GC.AllocateUninitializedArray<byte>(bufferSize, pinned: true);
         Packets = new AeadPacket[slots];

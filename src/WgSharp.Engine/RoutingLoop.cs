@@ -4,11 +4,15 @@ using WgSharp.Protocol;
 namespace WgSharp.Engine;
 
 /// <summary>
-/// Recognises our own message that comes back as an inner packet: a peer's endpoint that is routed into the very tunnel would be wrapped, sent
-/// and read again for ever. The kernel module sees it by the route's device (socket.c, ELOOP); here the message is known by its receiver index.
+/// Keeps messages from going in circles. The kernel module sees a circle by the route's device (socket.c, ELOOP) and by the depth of its own
+/// call stack; a daemon sees one encrypted message at a time, so it looks at the inner packet: its own message come back is known by its
+/// receiver index, and a circle through several tunnels, whose daemons know nothing of each other, uses its hop limit up.
 /// </summary>
 internal static class RoutingLoop
 {
+    /// <summary>Hops that one more layer of WireGuard costs: from the usual 64 a message goes eight times around at most, and seven tunnels nest.</summary>
+    public const int HopsPerLayer = 8;
+
     private const byte Udp = 17;
     private const int UdpHeaderSize = 8;
 
@@ -16,24 +20,54 @@ internal static class RoutingLoop
     /// <param name="peer">Where it would be sent, at <paramref name="endpoint"/>.</param>
     public static bool IsOwnMessage(ReadOnlySpan<byte> content, in IpPacket packet, Peer peer, Endpoint endpoint)
     {
-        if (new InetAddress(packet.Destination) != endpoint.Remote.Address)
+        if (new InetAddress(packet.Destination) != endpoint.Remote.Address || !TryFindMessage(content, in packet, out ReadOnlySpan<byte> datagram))
+        {
+            return false;
+        }
+
+        ReadOnlySpan<byte> message = datagram[UdpHeaderSize..];
+        return BinaryPrimitives.ReadUInt16BigEndian(datagram[2..]) == endpoint.Remote.Port
+            && BinaryPrimitives.ReadUInt32LittleEndian(message) == (uint)MessageType.TransportData
+            && IsSentTo(peer.Keypairs, BinaryPrimitives.ReadUInt32LittleEndian(message[4..]));
+    }
+
+    /// <summary>The hop limit (IPv4: time to live) of the outer packet.</summary>
+    /// <param name="content">The inner packet that <paramref name="packet"/> was parsed from.</param>
+    /// <param name="hopLimit">0: the sockets' own. A WireGuard message within hands its own on, less <see cref="HopsPerLayer"/>.</param>
+    /// <returns>False when the inner message has used its hops up: it goes in circles.</returns>
+    public static bool TryHopLimit(ReadOnlySpan<byte> content, in IpPacket packet, out byte hopLimit)
+    {
+        hopLimit = 0;
+        if (!TryFindMessage(content, in packet, out _))
+        {
+            return true;
+        }
+
+        int left = (packet.IsIPv4 ? content[8] : content[7]) - HopsPerLayer;
+        hopLimit = (byte)Math.Max(left, 0);
+        return left > 0;
+    }
+
+    /// <summary>Whether this is UDP (whole, or a first fragment) with what looks like a WireGuard message: one of its four types, and long enough for one.</summary>
+    private static bool TryFindMessage(ReadOnlySpan<byte> content, in IpPacket packet, out ReadOnlySpan<byte> datagram)
+    {
+        datagram = default;
+        byte protocol = packet.IsIPv4 ? content[9] : content[6];
+        if (protocol != Udp)
         {
             return false;
         }
 
         int header = packet.IsIPv4 ? (content[0] & 15) * 4 : IpPacket.IPv6HeaderSize;
-        byte protocol = packet.IsIPv4 ? content[9] : content[6];
         bool laterFragment = packet.IsIPv4 && (BinaryPrimitives.ReadUInt16BigEndian(content[6..]) & 0x1fff) != 0;
-        if (protocol != Udp || laterFragment || content.Length < header + UdpHeaderSize + MessageSize.TransportHeader)
+        if (laterFragment || content.Length < header + UdpHeaderSize + MessageSize.Keepalive)
         {
             return false;
         }
 
-        ReadOnlySpan<byte> datagram = content[header..];
-        ReadOnlySpan<byte> message = datagram[UdpHeaderSize..];
-        return BinaryPrimitives.ReadUInt16BigEndian(datagram[2..]) == endpoint.Remote.Port
-            && BinaryPrimitives.ReadUInt32LittleEndian(message) == (uint)MessageType.TransportData
-            && IsSentTo(peer.Keypairs, BinaryPrimitives.ReadUInt32LittleEndian(message[4..]));
+        datagram = content[header..];
+        return BinaryPrimitives.ReadUInt32LittleEndian(datagram[UdpHeaderSize..])
+            is >= (uint)MessageType.HandshakeInitiation and <= (uint)MessageType.TransportData;
     }
 
     private static bool IsSentTo(Keypairs keypairs, uint receiverIndex) =>

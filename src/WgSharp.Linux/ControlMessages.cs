@@ -14,8 +14,8 @@ internal static class ControlMessages
     /// <summary>Room for everything that is asked for: 4 messages, the longest an in6_pktinfo.</summary>
     internal const int ReceiveSpace = 128;
 
-    /// <summary>Room for everything that is sent: in6_pktinfo, DS field, segment size.</summary>
-    internal const int SendSpace = 96;
+    /// <summary>Room for everything that is sent: in6_pktinfo, DS field, hop limit, segment size.</summary>
+    internal const int SendSpace = 128;
 
     private static readonly int _word = nuint.Size;
     private static readonly int _header = nuint.Size + 8;
@@ -24,9 +24,10 @@ internal static class ControlMessages
     /// <param name="source">The address to send from, or none. Its interface is named only where the address means nothing without
     /// (link-local): as in the kernel module, the routes decide through which interface a packet leaves, not where the last one came in.</param>
     /// <param name="trafficClass">The outer DS field; 0 is the sockets' default and needs no message.</param>
+    /// <param name="hopLimit">The outer hop limit; 0 is the sockets' own and needs no message.</param>
     /// <param name="segment">Bytes per message for UDP_SEGMENT, or 0.</param>
     /// <returns>The bytes used of <paramref name="target"/>, which has <see cref="SendSpace"/>.</returns>
-    internal static int Write(Span<byte> target, in InetAddress source, int sourceInterface, byte trafficClass, int segment, bool ipv6)
+    internal static int Write(Span<byte> target, in InetAddress source, int sourceInterface, byte trafficClass, byte hopLimit, int segment, bool ipv6)
     {
         int used = 0;
         if (!source.IsNone && source.IsIPv6 == ipv6)
@@ -36,11 +37,12 @@ internal static class ControlMessages
 
         if (trafficClass != 0)
         {
-            Span<byte> data = ipv6
-                ? Begin(target, ref used, Libc.IPPROTO_IPV6, Libc.IPV6_TCLASS, sizeof(int))
-                : Begin(target, ref used, Libc.IPPROTO_IP, Libc.IP_TOS, sizeof(int));
-            int value = trafficClass;
-            MemoryMarshal.Write(data, in value);
+            WriteInt(target, ref used, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? Libc.IPV6_TCLASS : Libc.IP_TOS, trafficClass);
+        }
+
+        if (hopLimit != 0)
+        {
+            WriteInt(target, ref used, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? Libc.IPV6_HOPLIMIT : Libc.IP_TTL, hopLimit);
         }
 
         if (segment != 0)
@@ -151,6 +153,9 @@ internal static class ControlMessages
         MemoryMarshal.Write(data[16..], in scope);
         return used;
     }
+
+    private static void WriteInt(Span<byte> target, ref int used, int level, int type, int value) =>
+        MemoryMarshal.Write(Begin(target, ref used, level, type, sizeof(int)), in value);
 
     private static Span<byte> Begin(Span<byte> target, ref int used, int level, int type, int size)
     {

@@ -32,7 +32,7 @@ public enum KernelFeature
     /// <summary>IP_PKTINFO and IPV6_PKTINFO: the address a message was sent to, and answering from it.</summary>
     PktInfo = 1 << 7,
 
-    /// <summary>IP_TOS and IPV6_TCLASS as control messages (IPv4: 3.13): DSCP and ECN of each message.</summary>
+    /// <summary>IP_TOS and IPV6_TCLASS as control messages (IPv4: 3.13): DSCP and ECN of each message; the hop limit came with it.</summary>
     Tos = 1 << 8,
 
     /// <summary>IP_RECVFRAGSIZE and IPV6_RECVFRAGSIZE (4.12): the fragment size a message arrived in.</summary>

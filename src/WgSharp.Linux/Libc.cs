@@ -142,6 +142,7 @@ internal static unsafe partial class Libc
     internal const int IPPROTO_UDP = 17;
     internal const int IPPROTO_IPV6 = 41;
     internal const int IP_TOS = 1;
+    internal const int IP_TTL = 2;
     internal const int IP_PKTINFO = 8;
     internal const int IP_MTU_DISCOVER = 10;
     internal const int IP_RECVTOS = 13;
@@ -151,6 +152,7 @@ internal static unsafe partial class Libc
     internal const int IPV6_V6ONLY = 26;
     internal const int IPV6_RECVPKTINFO = 49;
     internal const int IPV6_PKTINFO = 50;
+    internal const int IPV6_HOPLIMIT = 52;
     internal const int IPV6_RECVTCLASS = 66;
     internal const int IPV6_TCLASS = 67;
     internal const int IPV6_RECVFRAGSIZE = 77;

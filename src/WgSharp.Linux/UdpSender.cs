@@ -64,7 +64,7 @@ internal sealed unsafe class UdpSender
                     }
 
                     int length = Math.Min(most, run.Length - sent);
-                    Add(ref entries, buffer + run.Offset + sent, length, length > stride ? stride : 0, endpoint, run.TrafficClass, i);
+                    Add(ref entries, buffer + run.Offset + sent, length, length > stride ? stride : 0, endpoint, run.TrafficClass, run.HopLimit, i);
                 }
             }
         }
@@ -85,7 +85,7 @@ internal sealed unsafe class UdpSender
 
         fixed (byte* start = datagram)
         {
-            Add(ref entries, start, datagram.Length, 0, endpoint, trafficClass, 0);
+            Add(ref entries, start, datagram.Length, 0, endpoint, trafficClass, hopLimit: 0, 0);
             return SendSome(socket, entries.Messages, 1, out int errno) > 0 ? SendOutcome.Sent : Explain(errno, segmented: false, endpoint);
         }
     }
@@ -97,8 +97,8 @@ internal sealed unsafe class UdpSender
     private InetAddress SourceOf(Endpoint endpoint) =>
         _hasPktInfo && !endpoint.Source.IsNone && _routes.Agree(endpoint) ? endpoint.Source : InetAddress.None;
 
-    private void Add(ref Entries entries, byte* start, int length, int segment, Endpoint endpoint, byte trafficClass, int run) =>
-        entries.Add(start, length, segment, endpoint, SourceOf(endpoint), _hasTos ? trafficClass : (byte)0, run);
+    private void Add(ref Entries entries, byte* start, int length, int segment, Endpoint endpoint, byte trafficClass, byte hopLimit, int run) =>
+        entries.Add(start, length, segment, endpoint, SourceOf(endpoint), _hasTos ? trafficClass : (byte)0, _hasTos ? hopLimit : (byte)0, run);
 
     private void Flush(SocketPair? open, ref Entries entries, PacketRun[] runs)
     {
@@ -220,7 +220,7 @@ internal sealed unsafe class UdpSender
 
         internal void Clear() => Count = 0;
 
-        internal void Add(byte* start, int length, int segment, Endpoint endpoint, InetAddress source, byte trafficClass, int run)
+        internal void Add(byte* start, int length, int segment, Endpoint endpoint, InetAddress source, byte trafficClass, byte hopLimit, int run)
         {
             IPv6 = endpoint.Remote.Address.IsIPv6;
             byte* name = _names + (Count * NameSpace);
@@ -231,6 +231,7 @@ internal sealed unsafe class UdpSender
                 source,
                 endpoint.SourceInterface,
                 trafficClass,
+                hopLimit,
                 segment,
                 IPv6);
             _pieces[Count] = new iovec { iov_base = start, iov_len = (nuint)length };

@@ -221,7 +221,7 @@ internal static unsafe class UdpSetup
     private static int TryTosMessage(FileDescriptor socket)
     {
         Span<byte> control = stackalloc byte[ControlMessages.SendSpace];
-        int controlLength = ControlMessages.Write(control, InetAddress.None, 0, trafficClass: 1, segment: 0, ipv6: false);
+        int controlLength = ControlMessages.Write(control, InetAddress.None, 0, trafficClass: 1, hopLimit: 1, segment: 0, ipv6: false);
         Span<byte> name = stackalloc byte[SocketAddress.IPv6Size];
         int nameLength = SocketAddress.Write(name, new InetEndpoint(new InetAddress([255, 255, 255, 255]), 9));
         byte nothing = 0;

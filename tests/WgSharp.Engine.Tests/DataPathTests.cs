@@ -122,6 +122,29 @@ public sealed class DataPathTests : IDisposable
     }
 
     [Fact]
+    public void A_message_within_a_message_hands_its_hop_limit_on_less_eight_until_none_are_left()
+    {
+        byte[] hopLimits = [64, 64, 9, 8, 1, 0];
+        byte[] Inner(byte hopLimit, byte type, int payload)
+        {
+            byte[] packet = TunnelPair.Packet("10.0.0.1", "10.0.0.2", payload);
+            packet[8] = hopLimit;
+            packet.AsSpan(28, Math.Min(payload, 4)).Clear();
+            packet[28] = type;
+            return packet;
+        }
+
+        _tunA.Packets = [.. hopLimits.Select(limit => Inner(limit, 4, 100))];
+        Send();
+        Assert.Equal([2, 1], _udp.RunCounts);
+        Assert.Equal([56, 1], _udp.HopLimits);
+
+        _tunA.Packets = [Inner(3, 0, 100), Inner(3, 5, 100), Inner(3, 4, 31), Inner(33, 1, 148)];
+        Send();
+        Assert.Equal([0, 25], _udp.HopLimits);
+    }
+
+    [Fact]
     public void Neither_path_allocates()
     {
         _tunA.Packets = [.. Enumerable.Range(0, 40).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1300, i))];
@@ -186,6 +209,7 @@ public sealed class DataPathTests : IDisposable
     {
         _udp.RunCounts.Clear();
         _udp.RunLengths.Clear();
+        _udp.HopLimits.Clear();
         _outbound.Read(_out);
         SplitPosition position = default;
         bool more;
@@ -296,6 +320,8 @@ public sealed class DataPathTests : IDisposable
 
         public List<int> RunLengths { get; } = new(MaxTrains);
 
+        public List<byte> HopLimits { get; } = new(MaxTrains);
+
         public void Put(ReadOnlySpan<byte> datagram)
         {
             datagram.CopyTo(_bytes);
@@ -342,6 +368,7 @@ public sealed class DataPathTests : IDisposable
                 run.Outcome = SendOutcome.Sent;
                 RunCounts.Add(run.Count);
                 RunLengths.Add(run.Length);
+                HopLimits.Add(run.HopLimit);
                 batch.Buffer.AsSpan(run.Offset, run.Length).CopyTo(_bytes.AsSpan(_count * 65536));
                 _trains[_count++] = (run.Length, run.Stride);
             }

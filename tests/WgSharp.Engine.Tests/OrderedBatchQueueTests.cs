@@ -74,5 +74,5 @@ public class OrderedBatchQueueTests
         Assert.Equal(Enumerable.Range(0, total), order);
     }
 
-    private static PacketBatch[] Batches(int count) => [.. Enumerable.Range(0, count).Select(_ => new PacketBatch(16, 1, 1))];
+    private static PacketBatch[] Batches(int count) => [.. Enumerable.Range(0, count).Select(_ => new PacketBatch(16, 1, 1, 0))];
 }

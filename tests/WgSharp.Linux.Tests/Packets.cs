@@ -10,7 +10,7 @@ namespace WgSharp.Linux.Tests;
 internal static class Packets
 {
     internal static PacketBatch OutboundBatch(int superPackets = 4) =>
-        new(superPackets * 66_000, 1024, 64) { ReadCapacity = superPackets * 66_000 };
+        new(superPackets * 66_000, 1024, frames: 64, trains: 0) { ReadCapacity = superPackets * 66_000 };
 
     internal static PacketBatch InboundBatch(int slots = 8) => new(slots * 65_536, 1024, frames: 64, trains: slots);
 

@@ -167,11 +167,11 @@ public sealed class TunDeviceTests : IDisposable
         }
 
         // Room for one packet of any size and 2,000 bytes: two small ones fit, then less than 64 KiB is left.
-        var batch = new PacketBatch(65_545 + 2000, 16, 16) { ReadCapacity = 65_545 + 2000 };
+        var batch = new PacketBatch(65_545 + 2000, 16, 16, 0) { ReadCapacity = 65_545 + 2000 };
         Assert.Equal(IoStatus.Done, tun.Read(batch));
         Assert.Equal(2, batch.FrameCount);
 
-        var frames = new PacketBatch(400_000, 2, 2) { ReadCapacity = 400_000 };
+        var frames = new PacketBatch(400_000, 2, 2, 0) { ReadCapacity = 400_000 };
         Assert.Equal(IoStatus.Done, tun.Read(frames));
         Assert.Equal(2, frames.FrameCount);
         Assert.Equal(IoStatus.Done, tun.Read(frames));

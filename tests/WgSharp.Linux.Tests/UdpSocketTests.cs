@@ -75,7 +75,7 @@ public sealed class UdpSocketTests : IDisposable
     {
         using UdpSocket a = Open(KernelFeature.None, out _);
         using UdpSocket b = Open(KernelFeature.None, out ushort port);
-        var batch = new PacketBatch(600_000, 2000, 200) { ReadCapacity = 1 };
+        var batch = new PacketBatch(600_000, 2000, 200, 0) { ReadCapacity = 1 };
         int expected = 0;
         for (int i = 0; i < 150; i++)
         {

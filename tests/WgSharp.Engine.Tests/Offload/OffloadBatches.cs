@@ -13,7 +13,7 @@ internal static class OffloadBatches
     public static PacketBatch Opened(IReadOnlyList<byte[]> packets, int frames)
     {
         const int Gap = 48;
-        PacketBatch batch = new(packets.Sum(p => p.Length + Gap) + Gap, Math.Max(packets.Count, 1), frames);
+        PacketBatch batch = new(packets.Sum(p => p.Length + Gap) + Gap, Math.Max(packets.Count, 1), frames, 0);
         batch.Buffer.AsSpan().Fill(0xA5);
         int offset = Gap;
         foreach (byte[] packet in packets)
@@ -64,7 +64,7 @@ internal static class OffloadBatches
     {
         const int Gap = 32;
         int capacity = frames.Sum(f => f.Bytes.Length + Gap);
-        PacketBatch batch = new(capacity + sendCapacity, slots, Math.Max(frames.Count, 1)) { ReadCapacity = capacity };
+        PacketBatch batch = new(capacity + sendCapacity, slots, Math.Max(frames.Count, 1), 0) { ReadCapacity = capacity };
         batch.Buffer.AsSpan().Fill(0x5A);
         int offset = Gap;
         foreach (WireFrame frame in frames)

@@ -159,6 +159,9 @@ public sealed class PacketBatch
     /// <summary>Outbound: bytes of <see cref="Buffer"/> that TUN reads may fill; what is behind holds the messages to send.</summary>
     public int ReadCapacity { get; init; }
 
+    /// <summary>Written by whoever filled the batch: it was looked, and nothing was left to take. The next step is to wait.</summary>
+    public bool Drained { get; set; }
+
     /// <summary>Empties the tables; the buffer keeps its bytes.</summary>
     public void Clear()
     {
@@ -167,5 +170,6 @@ public sealed class PacketBatch
         FrameCount = 0;
         TrainCount = 0;
         SliceCount = 0;
+        Drained = false;
     }
 }

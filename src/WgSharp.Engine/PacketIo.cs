@@ -78,7 +78,7 @@ public interface ITunDevice : IDisposable
 
     /// <summary>
     /// Reads until nothing is left, <see cref="PacketBatch.Frames"/> is full, or less than 64 KiB + header remains of
-    /// <see cref="PacketBatch.ReadCapacity"/>. Never blocks. Never truncates.
+    /// <see cref="PacketBatch.ReadCapacity"/>. Says which by <see cref="PacketBatch.Drained"/>. Never blocks. Never truncates.
     /// </summary>
     IoStatus Read(PacketBatch batch);
 
@@ -100,7 +100,8 @@ public interface IUdpSocket : IDisposable
     /// <summary>Sets SO_MARK on the open sockets.</summary>
     void SetMark(uint fwmark);
 
-    /// <summary>Fills <see cref="PacketBatch.Trains"/>: whatever is there now, in slots of 64 KiB. Never blocks.</summary>
+    /// <summary>Fills <see cref="PacketBatch.Trains"/>: whatever is there now, in slots of 64 KiB. Where that was all, <see cref="PacketBatch.Drained"/> says so:
+    /// nothing more comes before a waiter reported it. Never blocks.</summary>
     IoStatus Receive(PacketBatch batch);
 
     /// <summary>Sends the runs [first, first + count) with as few system calls as possible and writes each one's <see cref="PacketRun.Outcome"/>. Waits only for socket buffer space.</summary>

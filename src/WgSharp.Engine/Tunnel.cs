@@ -22,11 +22,11 @@ public sealed record TunnelOptions
 /// Starts and stops the threads that make a tunnel of a device, a TUN and two sockets.
 /// <code>
 ///                 one packet thread        two                      more (n)
-///   TUN -> UDP    wg-packets               wg-outbound              wg-outbound 1..n/2   one reads, all seal, completion in order
-///   UDP -> TUN    wg-packets               wg-inbound               wg-inbound  1..n/2   one receives, all open, completion in order
+///   TUN -> UDP    wg-packets               wg-packets 1 or 2        wg-outbound 1..n/2   one reads, all seal, completion in order
+///   UDP -> TUN    wg-packets               wg-packets 1             wg-inbound  1..n/2   one receives, all open, completion in order
 ///   protocol      wg-control               wg-control               wg-control           the one writer of protocol state
 /// </code>
-/// Each packet thread runs the stages of <see cref="OutboundPath"/> or <see cref="InboundPath"/> to completion, then sleeps in its waiter.
+/// Of two, the second sleeps until both directions carry bulk. Each packet thread runs the stages of <see cref="OutboundPath"/> or <see cref="InboundPath"/> to completion, then sleeps in its waiter.
 /// Inbound hands handshake messages to the control loop through <see cref="HandshakeQueue"/>; both directions tell it what a peer needs
 /// through <see cref="Device.Raise"/>. Nothing else crosses.
 /// </summary>
@@ -62,7 +62,7 @@ public sealed class Tunnel : IDisposable
     /// <summary>Completes when the TUN device is gone, faults if a thread failed.</summary>
     public Task Completion => _completion.Task;
 
-    /// <summary>How many packet threads run, for the start-up line: <c>1</c>, <c>1+1</c>, <c>2+2</c>.</summary>
+    /// <summary>How many packet threads run, for the start-up line: <c>1</c>, <c>2</c>, <c>2+2</c>.</summary>
     public string Threads => string.Join('+', _packets.Select(p => p.Threads));
 
     public void Start()

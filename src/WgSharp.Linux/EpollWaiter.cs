@@ -12,8 +12,9 @@ namespace WgSharp.Linux;
 /// </summary>
 public sealed unsafe class EpollWaiter : IWaiter
 {
-    internal const ulong UdpKey = 4;
-    internal const ulong RoutesKey = 5;
+    internal const ulong Udp4Key = 4;
+    internal const ulong Udp6Key = 5;
+    internal const ulong RoutesKey = 6;
     private const ulong WakeKey = 1;
     private const ulong TimerKey = 2;
     private const ulong TunKey = 3;
@@ -194,7 +195,9 @@ public sealed unsafe class EpollWaiter : IWaiter
                 case RoutesKey:
                     _udp!.ReadRouteNews();
                     break;
-                case UdpKey:
+                case Udp4Key:
+                case Udp6Key:
+                    _udp!.Expect(ipv6: KeyOf(events, i) == Udp6Key);
                     ready |= Readiness.Udp;
                     break;
             }

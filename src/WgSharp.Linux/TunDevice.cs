@@ -109,6 +109,7 @@ public sealed unsafe class TunDevice : ITunDevice
                 }
                 else if (-length != Errno.EINTR)
                 {
+                    batch.Drained = true;
                     return batch.FrameCount > 0 ? IoStatus.Done : Explain("read", -length);
                 }
             }
@@ -125,7 +126,7 @@ public sealed unsafe class TunDevice : ITunDevice
     [SkipLocalsInit]
     public IoStatus Write(PacketBatch batch)
     {
-        iovec* vector = stackalloc iovec[MaxSlices + 1];
+        iovec* vector = stackalloc iovec[MostSlices(batch) + 1];
         try
         {
             fixed (byte* buffer = batch.Buffer)
@@ -191,6 +192,18 @@ public sealed unsafe class TunDevice : ITunDevice
         Errno.EBADFD or Errno.EBADF or Errno.ENODEV or Errno.ENXIO or Errno.EFAULT => IoStatus.Gone,
         _ => throw TunException.Transfer(call, Name, errno),
     };
+
+    /// <summary>Of any frame, as far as one writev takes them.</summary>
+    private static int MostSlices(PacketBatch batch)
+    {
+        int most = 0;
+        foreach (ref readonly TunFrame frame in batch.Frames.AsSpan(0, batch.FrameCount))
+        {
+            most = Math.Max(most, frame.SliceCount);
+        }
+
+        return Math.Min(most, MaxSlices);
+    }
 
     private int WriteOne(TunFrame* frame, PacketBatch batch, byte* buffer, iovec* vector)
     {

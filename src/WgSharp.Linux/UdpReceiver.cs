@@ -17,27 +17,29 @@ internal static unsafe class UdpReceiver
     private const int MaxPendingErrors = 16;
 
     /// <param name="slot">The next free slot of the batch's buffer; moves on.</param>
-    internal static void Receive(FileDescriptor? socket, bool ipv6, PacketBatch batch, ref int slot, KernelFeatures features)
+    /// <returns>True if there may be more: the slots ran out first.</returns>
+    internal static bool Receive(FileDescriptor? socket, bool ipv6, PacketBatch batch, ref int slot, KernelFeatures features)
     {
         int slots = Math.Min(Math.Min(batch.Trains.Length, batch.Buffer.Length / SlotSize), MaxSlots) - slot;
         if (socket is null || slots <= 0)
         {
-            return;
+            return socket is not null;
         }
 
         fixed (byte* buffer = batch.Buffer)
         {
-            Receive(socket, ipv6, batch, buffer, ref slot, slots, features.Has(KernelFeature.Mmsg));
+            return Receive(socket, ipv6, batch, buffer, ref slot, slots, features.Has(KernelFeature.Mmsg));
         }
     }
 
     [SkipLocalsInit]
-    private static void Receive(FileDescriptor socket, bool ipv6, PacketBatch batch, byte* buffer, ref int slot, int slots, bool mmsg)
+    private static bool Receive(FileDescriptor socket, bool ipv6, PacketBatch batch, byte* buffer, ref int slot, int slots, bool mmsg)
     {
-        mmsghdr* messages = stackalloc mmsghdr[MaxSlots];
-        iovec* pieces = stackalloc iovec[MaxSlots];
-        byte* names = stackalloc byte[MaxSlots * SocketAddress.IPv6Size];
-        byte* controls = stackalloc byte[MaxSlots * ControlMessages.ReceiveSpace];
+        // No more than is used: a single small packet should not touch pages of stack for nothing.
+        mmsghdr* messages = stackalloc mmsghdr[slots];
+        iovec* pieces = stackalloc iovec[slots];
+        byte* names = stackalloc byte[slots * SocketAddress.IPv6Size];
+        byte* controls = stackalloc byte[slots * ControlMessages.ReceiveSpace];
         for (int i = 0; i < slots; i++)
         {
             pieces[i] = new iovec { iov_base = buffer + ((long)(slot + i) * SlotSize), iov_len = SlotSize };
@@ -59,6 +61,7 @@ internal static unsafe class UdpReceiver
         }
 
         slot += received;
+        return received == slots;
     }
 
     private static int ReceiveMany(FileDescriptor socket, mmsghdr* messages, int count)

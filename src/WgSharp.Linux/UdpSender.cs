@@ -37,9 +37,11 @@ internal sealed unsafe class UdpSender
     [SkipLocalsInit]
     internal void Send(SocketPair? open, PacketBatch batch, int first, int count)
     {
-        byte* scratch = stackalloc byte[Entries.BytesFor(MaxEntries)];
-        var entries = new Entries(scratch, MaxEntries);
+        // No more than is used: a single small packet should not touch pages of stack for nothing.
         PacketRun[] runs = batch.Runs;
+        int capacity = count == 1 && runs[first].Count == 1 ? 1 : MaxEntries;
+        byte* scratch = stackalloc byte[Entries.BytesFor(capacity)];
+        var entries = new Entries(scratch, capacity);
         fixed (byte* buffer = batch.Buffer)
         {
             for (int i = first; i < first + count; i++)
@@ -58,7 +60,7 @@ internal sealed unsafe class UdpSender
                 int most = _segments && !run.Unsegmented ? Math.Max(1, Math.Min(MaxSegments, MaxDatagram / stride)) * stride : stride;
                 for (int sent = 0; sent < run.Length && MayGoOn(run.Outcome); sent += most)
                 {
-                    if (entries.Count == MaxEntries || (entries.Count > 0 && entries.IPv6 != ipv6))
+                    if (entries.Count == capacity || (entries.Count > 0 && entries.IPv6 != ipv6))
                     {
                         Flush(open, ref entries, runs);
                     }

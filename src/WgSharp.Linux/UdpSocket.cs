@@ -20,6 +20,10 @@ public sealed class UdpSocket : IUdpSocket
     private readonly UdpSender _sender;
     private readonly PathMtus _pathMtus;
     private volatile SocketPair? _open;
+
+    /// <summary>Whether there may be something to receive; a waiter says so, and a receive that came to the end takes it back.</summary>
+    private volatile bool _expects4;
+    private volatile bool _expects6;
     private bool _ipv6First;
     private bool _disposed;
 
@@ -58,6 +62,8 @@ public sealed class UdpSocket : IUdpSocket
                 Register(epoll, pair);
             }
 
+            _expects4 = true;
+            _expects6 = true;
             _open = pair;
             Retire(old);
             return pair.Port;
@@ -105,8 +111,8 @@ public sealed class UdpSocket : IUdpSocket
         try
         {
             int slot = 0;
-            UdpReceiver.Receive(ipv6First ? open.V6 : open.V4, ipv6First, batch, ref slot, _features);
-            UdpReceiver.Receive(ipv6First ? open.V4 : open.V6, !ipv6First, batch, ref slot, _features);
+            Receive(open, ipv6First, batch, ref slot);
+            Receive(open, !ipv6First, batch, ref slot);
         }
         catch (ObjectDisposedException)
         {
@@ -114,6 +120,7 @@ public sealed class UdpSocket : IUdpSocket
             return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.LinkDown;
         }
 
+        batch.Drained = !_expects4 && !_expects6;
         return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.WouldBlock;
     }
 
@@ -164,6 +171,19 @@ public sealed class UdpSocket : IUdpSocket
         }
     }
 
+    /// <summary>The waiter saw that there is something to receive.</summary>
+    internal void Expect(bool ipv6)
+    {
+        if (ipv6)
+        {
+            _expects6 = true;
+        }
+        else
+        {
+            _expects4 = true;
+        }
+    }
+
     /// <summary>The waiter saw that routes changed.</summary>
     internal void ReadRouteNews() => _routes.ReadNews();
 
@@ -172,14 +192,31 @@ public sealed class UdpSocket : IUdpSocket
 
     private static void Register(FileDescriptor epoll, SocketPair pair)
     {
-        EpollWaiter.Add(epoll, pair.V4, EpollWaiter.UdpKey);
-        EpollWaiter.Add(epoll, pair.V6, EpollWaiter.UdpKey);
+        EpollWaiter.Add(epoll, pair.V4, EpollWaiter.Udp4Key);
+        EpollWaiter.Add(epoll, pair.V6, EpollWaiter.Udp6Key);
     }
 
     private static void Unregister(FileDescriptor epoll, SocketPair pair)
     {
         EpollWaiter.Remove(epoll, pair.V4);
         EpollWaiter.Remove(epoll, pair.V6);
+    }
+
+    private void Receive(SocketPair open, bool ipv6, PacketBatch batch, ref int slot)
+    {
+        if (!(ipv6 ? _expects6 : _expects4) || UdpReceiver.Receive(open.Of(ipv6), ipv6, batch, ref slot, _features))
+        {
+            return;
+        }
+
+        if (ipv6)
+        {
+            _expects6 = false;
+        }
+        else
+        {
+            _expects4 = false;
+        }
     }
 
     private void Retire(SocketPair? pair)

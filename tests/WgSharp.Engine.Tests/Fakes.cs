@@ -65,6 +65,7 @@ internal sealed class FakeTun : ITunDevice
     private readonly ConcurrentQueue<byte[]> _toRead = new();
     private readonly BlockingCollection<byte[]> _written = new();
     private volatile bool _gone;
+    private int _reader;
 
     public string Name => "fake0";
 
@@ -76,6 +77,13 @@ internal sealed class FakeTun : ITunDevice
 
     /// <summary>Frames for which this is true are refused, as a kernel refuses a super-packet that it does not like.</summary>
     public Predicate<TunFrame> Refuses { get; set; } = _ => false;
+
+    /// <summary>The thread that read packets last.</summary>
+    public int Reader
+    {
+        get => Volatile.Read(ref _reader);
+        private set => Volatile.Write(ref _reader, value);
+    }
 
     public void Inject(byte[] packet)
     {
@@ -107,6 +115,7 @@ internal sealed class FakeTun : ITunDevice
             offset += VirtioNetHeader.Size + packet.Length;
         }
 
+        Reader = batch.FrameCount > 0 ? Environment.CurrentManagedThreadId : Reader;
         return batch.FrameCount > 0 ? IoStatus.Done : _gone ? IoStatus.Gone : IoStatus.WouldBlock;
     }
 

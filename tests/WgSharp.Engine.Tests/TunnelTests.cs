@@ -27,6 +27,29 @@ public class TunnelTests
     }
 
     [Fact]
+    public void Of_two_threads_the_second_takes_the_way_out_while_both_ways_carry_bulk_and_gives_it_back()
+    {
+        using var pair = new TunnelPair(threads: 2);
+        int sent = 0;
+        pair.A.Tun.Inject(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 20));
+        pair.B.Tun.TakeWritten(); // now B knows where A is
+        CrossBothWays(pair, 1, 100, ref sent);
+        int first = pair.A.Tun.Reader;
+        while (pair.A.Tun.Reader == first && sent < 200_000)
+        {
+            CrossBothWays(pair, 20, 8000, ref sent);
+        }
+
+        Assert.NotEqual(first, pair.A.Tun.Reader);
+        while (pair.A.Tun.Reader != first && sent < 400_000)
+        {
+            CrossBothWays(pair, 1, 100, ref sent);
+        }
+
+        Assert.Equal(first, pair.A.Tun.Reader);
+    }
+
+    [Fact]
     public void The_responder_learns_the_endpoint_and_counters_count_whole_messages()
     {
         using var pair = new TunnelPair();
@@ -178,5 +201,23 @@ public class TunnelTests
         using var pair = new TunnelPair();
         pair.TunnelA.Dispose();
         Assert.Throws<ObjectDisposedException>(() => pair.TunnelA.Configure(new DeviceConfiguration()));
+    }
+
+    /// <summary>Packets in both directions at once; all arrive in order.</summary>
+    private static void CrossBothWays(TunnelPair pair, int count, int size, ref int number)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            pair.A.Tun.Inject(TunnelPair.Packet("10.0.0.1", "10.0.0.2", size, number + i));
+            pair.B.Tun.Inject(TunnelPair.Packet("10.0.0.2", "10.0.0.1", size, number + i));
+        }
+
+        for (int i = 0; i < count; i++)
+        {
+            Assert.Equal(TunnelPair.Packet("10.0.0.1", "10.0.0.2", size, number + i), pair.B.Tun.TakeWritten());
+            Assert.Equal(TunnelPair.Packet("10.0.0.2", "10.0.0.1", size, number + i), pair.A.Tun.TakeWritten());
+        }
+
+        number += count;
     }
 }

@@ -416,6 +416,8 @@ public sealed class UdpSocketTests : IDisposable
             b.Receive(receive);
             trains += receive.TrainCount;
             b.Receive(receive);
+            b.Expect(ipv6: false); // as a waiter would
+            b.Expect(ipv6: true);
         }));
         Assert.Equal(SendOutcome.Sent, send.Runs[2].Outcome);
         Assert.True(trains >= 250);

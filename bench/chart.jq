@@ -15,7 +15,7 @@ def panels: [
     {title: "CPU seconds per GB, both ends (less is better)", bars: bars(.median.tcp_1_flow.cpu_per_gb) | map(select(.name != "veth"))},
     {title: "RTT idle, median, ms (less is better)", bars: bars(.median.rtt_idle_ms.p50)},
     {title: "RTT under TCP load, median, ms (less is better)", bars: bars(.median.rtt_loaded_ms.p50)},
-    {title: "peak RSS, MB (less is better)", bars: bars(.median.peak_rss_mb)}
+    {title: "peak RSS, MiB (less is better)", bars: bars(.median.peak_rss_mib)}
 ] | map(select(.bars | length > 0));
 
 def panel_height: 34 + 24 * (.bars | length);

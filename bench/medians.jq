@@ -25,4 +25,5 @@ def order: reduce .[] as $turn ([]; if index($turn.name) then . else . + [$turn.
       if $reference == null or $daemon.name == "veth" or $daemon.name == "wireguard-go" then null
       else {tcp_1_flow: ($daemon.median.tcp_1_flow.gbps / $reference.tcp_1_flow.gbps),
             rtt_idle_p50: ($daemon.median.rtt_idle_ms.p50 / $reference.rtt_idle_ms.p50),
+            rtt_brisk_p50: ($daemon.median.rtt_brisk_ms.p50 / $reference.rtt_brisk_ms.p50),
             cpu_per_gb: ($daemon.median.tcp_1_flow.cpu_per_gb / $reference.tcp_1_flow.cpu_per_gb)} end))

@@ -26,8 +26,10 @@ row("VoIP, 100 flows: CPU us per packet"; .median.voip_100_flows.cpu_us_per_pack
 row("RTT idle p50, ms"; .median.rtt_idle_ms.p50; 3),
 row("RTT idle p99, ms"; .median.rtt_idle_ms.p99; 3),
 row("RTT idle p50 / wireguard-go"; .ratio_to_wireguard_go.rtt_idle_p50; 2),
+row("RTT brisk p50, ms"; .median.rtt_brisk_ms.p50; 3),
+row("RTT brisk p50 / wireguard-go"; .ratio_to_wireguard_go.rtt_brisk_p50; 2),
 row("RTT under TCP load p50, ms"; .median.rtt_loaded_ms.p50; 3),
 row("RTT under TCP load p99, ms"; .median.rtt_loaded_ms.p99; 3),
-row("idle RSS, MB"; .median.idle_rss_mb; 1),
-row("peak RSS, MB"; .median.peak_rss_mb; 1)
+row("idle RSS, MiB"; .median.idle_rss_mib; 1),
+row("peak RSS, MiB"; .median.peak_rss_mib; 1)
 | join("\t")

@@ -211,6 +211,11 @@ latest_handshake() { # host interface public-key : seconds since 1970
 	on "$1" wg show "$2" latest-handshakes | awk -v k="$3" '$1 == k { print $2 }'
 }
 
+handshake_age() { # host interface public-key : seconds, by the host's own clock
+	# shellcheck disable=SC2016 # for the host's shell
+	on "$1" sh -c 'wg show "$1" latest-handshakes | while read -r key at; do [ "$key" != "$2" ] || echo $(($(date +%s) - at)); done' - "$2" "$3"
+}
+
 daemon_pid() { # host interface : of the daemon that serves it (userspace only)
 	local process
 	for process in /proc/[0-9]*; do

@@ -191,6 +191,7 @@ internal static unsafe partial class Libc
     internal const uint TUN_F_USO4 = 0x20;
     internal const uint TUN_F_USO6 = 0x40;
     internal const nuint SIOCSIFMTU = 0x8922;
+    internal const nuint SIOCSIFTXQLEN = 0x8943;
 
     // <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_link.h>, <linux/net_namespace.h>
     internal const int NETLINK_ROUTE = 0;

@@ -79,4 +79,7 @@ internal unsafe struct ifreq
 
     [FieldOffset(16)]
     public int ifr_mtu;
+
+    [FieldOffset(16)]
+    public int ifr_qlen;
 }

@@ -15,6 +15,9 @@ public sealed unsafe class TunDevice : ITunDevice
     /// <summary>1500 less 20 or 40 (IP), 8 (UDP) and 32 (transport data): fits over IPv6, as every WireGuard does it.</summary>
     public const int DefaultMtu = 1420;
 
+    /// <summary>Packets, as an interface of the kernel module shows (<c>qlen 1000</c>).</summary>
+    private const int QueueLength = 1000;
+
     /// <summary>UIO_MAXIOV less one for the header: more pieces than that no writev takes.</summary>
     private const int MaxSlices = 1023;
 
@@ -48,7 +51,7 @@ public sealed unsafe class TunDevice : ITunDevice
         try
         {
             bool vnetHeader = TunSetup.Attach(descriptor, name, features);
-            TunSetup.SetMtu(name, DefaultMtu);
+            TunSetup.Size(name, DefaultMtu, QueueLength);
             TunSetup.ProbeNamespace(descriptor, features);
             return new TunDevice(descriptor, name, vnetHeader, features);
         }

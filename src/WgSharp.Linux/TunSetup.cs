@@ -97,8 +97,11 @@ internal static unsafe class TunSetup
         return (InterfaceName.Read(ref request), vnetHeader);
     }
 
-    /// <summary>Through a unix socket: that family is always there, unlike IPv4.</summary>
-    internal static void SetMtu(string name, int mtu)
+    /// <summary>
+    /// The MTU, and as many packets of queue as the kernel module's interfaces show (a TUN is born with 500; an application that sends datagrams
+    /// in bursts notices). Through a unix socket: that family is always there, unlike IPv4.
+    /// </summary>
+    internal static void Size(string name, int mtu, int queueLength)
     {
         using FileDescriptor socket = FileDescriptor.Required(Libc.socket(Libc.AF_UNIX, Libc.SOCK_DGRAM | Libc.SOCK_CLOEXEC, 0), "socket AF_UNIX");
         ifreq request = default;
@@ -108,6 +111,10 @@ internal static unsafe class TunSetup
         {
             throw TunException.Mtu(name, Marshal.GetLastPInvokeError());
         }
+
+        // A shorter queue still works: where a container forbids this, it stays as it is.
+        request.ifr_qlen = queueLength;
+        _ = Libc.ioctl(socket, Libc.SIOCSIFTXQLEN, &request);
     }
 
     internal static void ProbeNamespace(FileDescriptor descriptor, KernelFeatures features)

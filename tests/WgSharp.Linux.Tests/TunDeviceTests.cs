@@ -13,11 +13,12 @@ public sealed class TunDeviceTests : IDisposable
     public void Dispose() => _namespace.Dispose();
 
     [Fact]
-    public void A_new_interface_has_its_exact_name_an_mtu_of_1420_and_a_link_that_is_down()
+    public void A_new_interface_has_its_exact_name_an_mtu_of_1420_a_queue_of_1000_and_a_link_that_is_down()
     {
         using TunDevice tun = Create("wgtest0123456-_");
         string shown = _namespace.Ip("link show wgtest0123456-_");
         Assert.Contains("mtu 1420", shown, StringComparison.Ordinal);
+        Assert.Contains("qlen 1000", shown, StringComparison.Ordinal);
         Assert.DoesNotContain("UP", shown, StringComparison.Ordinal);
         Assert.Equal("wgtest0123456-_", tun.Name);
     }

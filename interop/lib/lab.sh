@@ -211,6 +211,12 @@ latest_handshake() { # host interface public-key : seconds since 1970
 	on "$1" wg show "$2" latest-handshakes | awk -v k="$3" '$1 == k { print $2 }'
 }
 
+# A daemon hears of its link by rtnetlink, after `ip` has returned; whoever asks it something finds that done.
+set_link() { # host interface up|down
+	on "$1" ip link set "$2" "$3"
+	on "$1" wg show "$2" listen-port >/dev/null
+}
+
 handshake_age() { # host interface public-key : seconds, by the host's own clock
 	# shellcheck disable=SC2016 # for the host's shell
 	on "$1" sh -c 'wg show "$1" latest-handshakes | while read -r key at; do [ "$key" != "$2" ] || echo $(($(date +%s) - at)); done' - "$2" "$3"

@@ -82,8 +82,8 @@ interfaces() { # peer
 # Sets everything on interfaces that are down, the way the kernel's own test does it, and takes them up.
 configure() { # [a's endpoint for b] [b's endpoint for a]
 	set_up "$@"
-	on a ip link set wg0 up
-	on b ip link set wg0 up
+	set_link a wg0 up
+	set_link b wg0 up
 }
 
 set_up() {

@@ -96,7 +96,7 @@ onion() { # peer, 4|6
 	fi
 	on a wg set wg0 peer "${pub[c]}" allowed-ips "$inner2$suffix" endpoint "$at:5"
 	on b wg set wg1 private-key "$(secret b "${key[c]}")" listen-port 5 peer "${pub[a]}" allowed-ips "$inner1$suffix"
-	on b ip link set wg1 up
+	set_link b wg1 up
 }
 
 # 20, 21 - An endpoint inside another tunnel works; an endpoint inside its own tunnel neither crashes nor spins.

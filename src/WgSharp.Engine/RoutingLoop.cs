@@ -14,6 +14,8 @@ internal static class RoutingLoop
     public const int HopsPerLayer = 8;
 
     private const byte Udp = 17;
+    private const byte IPv6Fragment = 44;
+    private const int FragmentHeaderSize = 8;
     private const int UdpHeaderSize = 8;
 
     /// <param name="content">The inner packet that <paramref name="packet"/> was parsed from.</param>
@@ -53,14 +55,16 @@ internal static class RoutingLoop
     {
         datagram = default;
         byte protocol = packet.IsIPv4 ? content[9] : content[6];
-        if (protocol != Udp)
-        {
-            return false;
-        }
-
         int header = packet.IsIPv4 ? (content[0] & 15) * 4 : IpPacket.IPv6HeaderSize;
         bool laterFragment = packet.IsIPv4 && (BinaryPrimitives.ReadUInt16BigEndian(content[6..]) & 0x1fff) != 0;
-        if (laterFragment || content.Length < header + UdpHeaderSize + MessageSize.Keepalive)
+        if (!packet.IsIPv4 && protocol == IPv6Fragment && content.Length >= header + FragmentHeaderSize)
+        {
+            protocol = content[header];
+            laterFragment = BinaryPrimitives.ReadUInt16BigEndian(content[(header + 2)..]) >> 3 != 0;
+            header += FragmentHeaderSize;
+        }
+
+        if (protocol != Udp || laterFragment || content.Length < header + UdpHeaderSize + MessageSize.Keepalive)
         {
             return false;
         }

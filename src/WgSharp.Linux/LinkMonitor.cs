@@ -22,7 +22,7 @@ public readonly record struct LinkState(bool Up, int Mtu, bool Gone = false);
 /// </summary>
 public sealed unsafe class LinkMonitor : IDisposable
 {
-    private const ulong StopKey = 1;
+    private const ulong CallKey = 1;
     private const ulong NetlinkKey = 2;
     private const ulong TunKey = 3;
     private const int BlindPeriodMilliseconds = 1000;
@@ -34,10 +34,17 @@ public sealed unsafe class LinkMonitor : IDisposable
     private readonly Action<LinkState> _changed;
     private readonly NetlinkSocket _rtnetlink;
     private readonly FileDescriptor _epoll;
-    private readonly FileDescriptor _stop;
+    private readonly FileDescriptor _call;
     private readonly Thread _thread;
     private readonly string? _ownNamespace;
     private readonly bool _hearsOthers;
+
+    /// <summary>Guards what callers and the monitor's thread tell each other; pulsed when an answer is there.</summary>
+    private readonly object _calls = new();
+    private long _asked;
+    private long _answered;
+    private bool _stopping;
+    private bool _ended;
     private LinkState? _reported;
     private int _nsid = NetlinkSocket.OwnNamespace;
     private int _index;
@@ -59,8 +66,8 @@ public sealed unsafe class LinkMonitor : IDisposable
         _rtnetlink = new NetlinkSocket(Libc.RTMGRP_LINK | Libc.RTMGRP_NSID);
         _hearsOthers = _rtnetlink.TryListenToOtherNamespaces();
         _epoll = FileDescriptor.Required(Libc.epoll_create1(Libc.O_CLOEXEC), "epoll_create1");
-        _stop = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
-        EpollWaiter.Add(_epoll, _stop, StopKey);
+        _call = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
+        EpollWaiter.Add(_epoll, _call, CallKey);
         EpollWaiter.Add(_epoll, _rtnetlink.Descriptor, NetlinkKey);
 
         // Errors only; they are reported without being asked for.
@@ -69,19 +76,45 @@ public sealed unsafe class LinkMonitor : IDisposable
         _thread.Start();
     }
 
+    /// <summary>
+    /// Returns when everything was reported that the kernel announced before: whoever took the link up and asks us then finds it up. Any thread;
+    /// must not be called from within a report.
+    /// </summary>
+    public void CatchUp()
+    {
+        lock (_calls)
+        {
+            long ticket = ++_asked;
+            Call();
+            while (_answered < ticket && !_ended)
+            {
+                Monitor.Wait(_calls);
+            }
+        }
+    }
+
     /// <summary>Ends the thread; after that nothing is reported. Must not be called from within a report.</summary>
     public void Dispose()
     {
-        ulong one = 1;
-        if (!_stop.IsClosed)
+        lock (_calls)
         {
-            Libc.write(_stop, &one, sizeof(ulong));
+            _stopping = true;
+            Call();
         }
 
         _thread.Join();
         _epoll.Dispose();
-        _stop.Dispose();
+        _call.Dispose();
         _rtnetlink.Dispose();
+    }
+
+    private void Call()
+    {
+        ulong one = 1;
+        if (!_call.IsClosed)
+        {
+            Libc.write(_call, &one, sizeof(ulong));
+        }
     }
 
     private void Run()
@@ -102,6 +135,14 @@ public sealed unsafe class LinkMonitor : IDisposable
             // The TUN was closed by its owner: the interface goes with it.
             Report(new LinkState(Up: false, _reported?.Mtu ?? 0, Gone: true));
         }
+        finally
+        {
+            lock (_calls)
+            {
+                _ended = true;
+                Monitor.PulseAll(_calls);
+            }
+        }
     }
 
     /// <returns>False when the monitor is to end.</returns>
@@ -114,8 +155,13 @@ public sealed unsafe class LinkMonitor : IDisposable
         {
             switch (EpollWaiter.KeyOf(events, i))
             {
-                case StopKey:
-                    return false;
+                case CallKey:
+                    if (!Answer())
+                    {
+                        return false;
+                    }
+
+                    break;
                 case TunKey:
                     Locate();
                     break;
@@ -123,6 +169,36 @@ public sealed unsafe class LinkMonitor : IDisposable
                     ReadNews();
                     break;
             }
+        }
+
+        return true;
+    }
+
+    /// <returns>False when the monitor is to end.</returns>
+    private bool Answer()
+    {
+        ulong calls;
+        Libc.read(_call, &calls, sizeof(ulong));
+        long asked;
+        lock (_calls)
+        {
+            asked = _asked;
+            if (_stopping)
+            {
+                return false;
+            }
+        }
+
+        if (_blind)
+        {
+            Locate();
+        }
+
+        ReadNews();
+        lock (_calls)
+        {
+            _answered = asked;
+            Monitor.PulseAll(_calls);
         }
 
         return true;

@@ -90,7 +90,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
             : UapiSocket.Listen(UapiSocket.DefaultDirectory, _io.Tun.Name, PatienceWithPredecessor);
         _uapi = new UapiServer(
             _socket.Listener,
-            new UapiOperations(Configure, _tunnel.Snapshot, UapiOperations.DefaultTimeout),
+            new UapiOperations(Configure, Snapshot, UapiOperations.DefaultTimeout),
             logs.CreateLogger<UapiServer>());
         WatchSocket(_socket);
         _ = EndWithTheFirstAsync(_tunnel.Completion, _uapi.Completion, _socketGone.Task);
@@ -117,7 +117,15 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
             throw new ConfigurationException($"{configuration.Peers.Count} peers more may not fit into memory.");
         }
 
+        _links!.CatchUp();
         _tunnel!.Configure(configuration);
+    }
+
+    // wg-quick takes the link up and asks for the allowed IPs then: when it returns, the sockets are open, as with the kernel module.
+    private DeviceSnapshot Snapshot()
+    {
+        _links!.CatchUp();
+        return _tunnel!.Snapshot();
     }
 
     // The processor count of .NET is the smallest of affinity, online processors and cgroup quota.

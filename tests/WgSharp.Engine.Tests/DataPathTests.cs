@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Crypto;
@@ -142,6 +143,25 @@ public sealed class DataPathTests : IDisposable
         _tunA.Packets = [Inner(3, 0, 100), Inner(3, 5, 100), Inner(3, 4, 31), Inner(33, 1, 148)];
         Send();
         Assert.Equal([0, 25], _udp.HopLimits);
+    }
+
+    [Theory]
+    [InlineData(0, 48 - 8)]
+    [InlineData(1, 48 - 8)]
+    [InlineData(8, 0)]
+    public void A_message_in_fragments_is_known_by_its_first_one(int fragmentField, int hopLimit)
+    {
+        byte[] packet = new byte[40 + 8 + 8 + 100];
+        packet[0] = 0x60;
+        BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(4), (ushort)(packet.Length - 40));
+        packet[6] = 44;
+        packet[7] = 48;
+        packet[40] = 17;
+        BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(42), (ushort)fragmentField);
+        packet[56] = 4;
+        Assert.True(IpPacket.TryParse(packet, out IpPacket parsed));
+        Assert.True(RoutingLoop.TryHopLimit(packet, in parsed, out byte handedOn));
+        Assert.Equal(hopLimit, handedOn);
     }
 
     [Fact]

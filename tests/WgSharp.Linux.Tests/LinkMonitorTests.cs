@@ -42,6 +42,35 @@ public sealed class LinkMonitorTests : IDisposable
     }
 
     [Fact]
+    public void Who_catches_up_finds_told_what_was_announced_before()
+    {
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = Watch(tun);
+        for (int i = 0; i < 50; i++)
+        {
+            _home.Ip($"link set wgt0 mtu {1300 + i} {(i % 2 == 0 ? "up" : "down")}");
+            monitor.CatchUp();
+            LinkState last = default;
+            while (_reports.TryTake(out LinkState report))
+            {
+                last = report;
+            }
+
+            Assert.Equal(new LinkState(Up: i % 2 == 0, 1300 + i), last);
+        }
+    }
+
+    [Fact]
+    public void Nobody_waits_for_a_monitor_that_has_ended()
+    {
+        TunDevice tun = Create();
+        LinkMonitor monitor = Watch(tun);
+        monitor.Dispose();
+        monitor.CatchUp();
+        tun.Dispose();
+    }
+
+    [Fact]
     public void Other_interfaces_are_none_of_its_business()
     {
         using TunDevice tun = Create();

@@ -46,7 +46,7 @@ cookies() { # peer, who is under load, packets per burst of the flood (0: withou
 	on r iptables -F FORWARD
 	await 30 "a cookie reply from $loaded" packets_like 'udp[4:2] = 72 and udp[8:4] = 0x03000000'
 	await 30 "then an initiation with mac2 from $other" packets_like 'udp[4:2] = 156 and udp[8:4] = 0x01000000 and udp[140:4] != 0'
-	await 10 "and a response" packets_like 'udp[4:2] = 100 and udp[8:4] = 0x02000000'
+	await 30 "and a response" packets_like 'udp[4:2] = 100 and udp[8:4] = 0x02000000'
 	kill "$flood"
 	await 20 "once the flood is over, a ping from $other" on "$other" ping -n -q -c 1 -W 1 "$target"
 	captured seen >/dev/null

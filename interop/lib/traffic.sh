@@ -58,20 +58,36 @@ carries() { # left address right address [seconds]
 }
 
 # capture NAME HOST INTERFACE FILTER... : tcpdump until captured NAME, which prints the file's name.
-declare -A capture_pid=()
+declare -A capture_pid=() captured_twice=()
 capture() {
 	local name=$1 at=$2 interface=$3
 	shift 3
 	launch "$at" tcpdump -n -U --immediate-mode -s 0 -i "$interface" -w "$lab/$name.pcap" "$@" 2>"$lab/$name.tcpdump" &
 	capture_pid[$name]=$!
+	captured_twice[$name]=1
+	[[ $interface != lo ]] || captured_twice[$name]=2
 	quietly_await 10 "tcpdump listens on $at" grep -q 'listening on' "$lab/$name.tcpdump"
 }
 
 captured() {
+	quietly_await 10 "tcpdump has read everything" has_read_all "$1"
 	kill -TERM "${capture_pid[$1]}"
 	wait "${capture_pid[$1]}" || true
 	echo "$lab/$1.pcap"
 }
+
+# What the kernel has caught and tcpdump has not read yet would be lost with it; asked by a signal, it says how many of both.
+has_read_all() { # name
+	local file=$lab/$1.tcpdump asked answer
+	asked=$(grep -c 'received by filter' "$file") || true
+	kill -USR1 "${capture_pid[$1]}"
+	quietly_await 5 "tcpdump counts" counted "$file" "$asked"
+	answer=$(grep 'received by filter' "$file" | tail -n 1)
+	[[ $answer =~ ([0-9]+)\ packets?\ captured,\ ([0-9]+)\ packets?\ received\ by\ filter,\ ([0-9]+)\ packets?\ dropped ]] || fail "tcpdump says: $answer"
+	# On the loopback the kernel shows each packet twice, and tcpdump keeps one.
+	[[ $(((BASH_REMATCH[1] + BASH_REMATCH[3]) * ${captured_twice[$1]})) -ge ${BASH_REMATCH[2]} ]]
+}
+counted() { [[ $(grep -c 'received by filter' "$1") -gt $2 ]]; }
 
 packets() { # name [tcpdump filter] : how many packets of a running or ended capture match
 	tcpdump -n -r "$lab/$1.pcap" "${@:2}" 2>/dev/null | wc -l

@@ -32,4 +32,7 @@ internal static partial class Log
 
     [LoggerMessage(9, LogLevel.Warning, "The network refused segmentation offload for {Endpoint} at {Stride} bytes per message; larger messages go out one by one for a while")]
     public static partial void SegmentationRefused(ILogger log, object endpoint, int stride);
+
+    [LoggerMessage(10, LogLevel.Warning, "A WireGuard message to {Peer} at {Endpoint} is dropped: it goes in circles, or through more than seven tunnels; give the endpoint a route outside the tunnel")]
+    public static partial void RoutingLoop(ILogger log, PublicKey peer, object endpoint);
 }

@@ -29,11 +29,14 @@ internal sealed class OutboundPath
 
     private const int UdpHeaderSize = 8;
 
+    private static readonly TimeSpan _loopReportPace = TimeSpan.FromSeconds(10);
+
     private readonly TunnelIo _io;
     private readonly Device _device;
     private readonly TunnelLink _link;
     private readonly UnreachableReporter _unreachable;
     private readonly ILogger _log;
+    private Instant _nextLoopReport;
 
     public OutboundPath(TunnelIo io, Device device, TunnelLink link, ILogger log)
     {
@@ -108,6 +111,7 @@ internal sealed class OutboundPath
                 || !RoutingLoop.TryHopLimit(content, in packet, out byte hopLimit))
             {
                 slot.Dropped = true;
+                ReportLoop(peer, endpoint, now);
                 continue;
             }
 
@@ -119,6 +123,16 @@ internal sealed class OutboundPath
 
             KeepPaddingWithin(ref batch.Packets[i], slot.InnerLength, budget);
             Join(batch, i, peer, endpoint, Ecn.Encapsulate(slot.TrafficClass), hopLimit, now);
+        }
+    }
+
+    /// <summary>A loop drops as many messages as the machine can send: one of them is told of from time to time.</summary>
+    private void ReportLoop(Peer peer, Endpoint endpoint, Instant now)
+    {
+        if (now >= _nextLoopReport)
+        {
+            _nextLoopReport = now + _loopReportPace;
+            Log.RoutingLoop(_log, peer.PublicKey, endpoint.Remote);
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
@@ -24,6 +25,7 @@ public sealed class DataPathTests : IDisposable
     private readonly PacketBatch _in = InboundPath.CreateBatch();
     private readonly HandshakeQueue _handshakes = new(64);
     private readonly IWaiter _waiter = new FakeWaiter(() => Readiness.None, () => default);
+    private readonly List<string> _warnings = [];
     private Moment _moment = new(new Instant(1_000_000_000_000), new UnixTime(1_700_000_000_000_000_000));
 
     public DataPathTests()
@@ -33,7 +35,7 @@ public sealed class DataPathTests : IDisposable
         Configure(_a, keyA, X25519.PublicKeyOf(keyB), "10.0.0.2", EndpointB);
         Configure(_b, keyB, X25519.PublicKeyOf(keyA), "10.0.0.1", EndpointA);
         Shake();
-        _outbound = new OutboundPath(Io(_tunA), _a, new TunnelLink(_a, _waiter), NullLogger.Instance);
+        _outbound = new OutboundPath(Io(_tunA), _a, new TunnelLink(_a, _waiter), new WarningList(_warnings));
         _inbound = new InboundPath(
             Io(_tunB), _b, new TunnelLink(_b, _waiter), _handshakes, InboundPath.CreateCoalescer(GroFeatures.None), NullLogger.Instance);
     }
@@ -116,7 +118,12 @@ public sealed class DataPathTests : IDisposable
         foreign[32] ^= 1;
         _tunA.Packets = [returned];
         Send();
+        Send();
         Assert.Empty(_udp.RunCounts);
+        Assert.Contains(EndpointB.ToString(), Assert.Single(_warnings), StringComparison.Ordinal);
+        _moment = new Moment(_moment.Now + TimeSpan.FromSeconds(10), _moment.Wall);
+        Send();
+        Assert.Equal(2, _warnings.Count);
         _tunA.Packets = [foreign];
         Send();
         Assert.Equal([1], _udp.RunCounts);
@@ -139,6 +146,7 @@ public sealed class DataPathTests : IDisposable
         Send();
         Assert.Equal([2, 1], _udp.RunCounts);
         Assert.Equal([56, 1], _udp.HopLimits);
+        Assert.Single(_warnings);
 
         _tunA.Packets = [Inner(3, 0, 100), Inner(3, 5, 100), Inner(3, 4, 31), Inner(33, 1, 148)];
         Send();
@@ -285,6 +293,17 @@ public sealed class DataPathTests : IDisposable
     private TunnelIo Io(ITunDevice tun) => new(tun, _udp, () => _moment, _ => _waiter, RandomNumberGenerator.Fill);
 
     /// <summary>Reads the same packets again and again; allocates nothing by itself.</summary>
+    private sealed class WarningList(List<string> warnings) : ILogger
+    {
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Warning;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            warnings.Add(formatter(state, exception));
+    }
+
     private sealed class LoopTun : ITunDevice
     {
         public string Name => "loop0";

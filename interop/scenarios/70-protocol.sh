@@ -13,7 +13,7 @@ payloads() { # capture, UDP payload length
 
 # One end is flooded with a real initiation of the other end, replayed by a third host, until it is under load. Then the
 # other end's own initiation earns a cookie reply, and only the next one, with mac2, a response.
-cookies() { # peer, who is under load, packets per burst of the flood (0: without a pause)
+cookies() { # peer, who is under load, packets per burst of the flood at first (1000: without a pause)
 	local loaded=$2 burst=$3 other=b at=192.168.1.100 port=1 from=192.168.241.2 target=192.168.241.1 flood
 	[[ $loaded == a ]] || { other=a at=10.0.0.100 port=2 from=192.168.241.1 target=192.168.241.2; }
 	routed "$1"
@@ -36,13 +36,21 @@ cookies() { # peer, who is under load, packets per burst of the flood (0: withou
 	perl -e 'print pack "H*", $ARGV[0]' "$(payloads seen 148 | head -n 1)" >"$lab/initiation"
 	for ((flood = 0; flood < 10; flood++)); do cat "$lab/initiation" "$lab/initiation" "$lab/initiation" "$lab/initiation" "$lab/initiation"; done >"$lab/50"
 	for ((flood = 0; flood < 20; flood++)); do cat "$lab/50"; done >"$lab/flood"
+	capture answers c eth0 'udp[4:2] = 72'
+	flood_in_bursts_of "$burst"
 	# shellcheck disable=SC2016  # the inner shell's variables
 	launch c bash -c 'exec 3>"/dev/udp/$1/$2" 7<> <(:)
-		while :; do
-			dd if="$3" bs=148 status=none count="$4" >&3 2>/dev/null
-			[[ $4 -eq 1000 ]] || read -r -t 0.1 <&7
-		done' flood "$at" "$port" "$lab/flood" "$burst" &
+		while read -r burst <"$4"; do
+			dd if="$3" bs=148 status=none count="$burst" >&3 2>/dev/null
+			[[ $burst -eq 1000 ]] || read -r -t 0.1 <&7
+		done' flood "$at" "$port" "$lab/flood" "$lab/burst" &
 	flood=$!
+	# How much is load depends on how fast the other end computes: what is under load answers the flood with cookies too.
+	until comes_true 10 packets_of answers; do
+		[[ $burst -lt 1000 ]] || fail "$loaded is not under load from all that c can send"
+		flood_in_bursts_of $((burst = burst * 2 < 1000 ? burst * 2 : 1000))
+	done
+	note "under load from bursts of $burst initiations (1000: without a pause)"
 	on r iptables -F FORWARD
 	await 30 "a cookie reply from $loaded" packets_like 'udp[4:2] = 72 and udp[8:4] = 0x03000000'
 	await 30 "then an initiation with mac2 from $other" packets_like 'udp[4:2] = 156 and udp[8:4] = 0x01000000 and udp[140:4] != 0'
@@ -52,17 +60,18 @@ cookies() { # peer, who is under load, packets per burst of the flood (0: withou
 	captured seen >/dev/null
 	note "initiations $(packets seen 'udp[4:2] = 156'), cookie replies $(packets seen 'udp[4:2] = 72'), responses $(packets seen 'udp[4:2] = 100')"
 }
+flood_in_bursts_of() { echo "$1" >"$lab/burst.new" && mv "$lab/burst.new" "$lab/burst"; }
 packets_like() { [[ $(packets seen "$1") -ge 1 ]]; }
 caught_initiation() { [[ $(payloads seen 148 | wc -l) -ge 1 ]]; }
 
 # The implementation under test is under load: it asks for a cookie, and the kernel brings it.
 # peers: kernel wgsharp
-# limit: 90
+# limit: 120
 scenario_cookies_when_we_are_under_load() { cookies "$1" a 1000; }
 
 # The kernel is under load: the implementation under test brings the cookie that it is asked for.
 # peers: kernel
-# limit: 90
+# limit: 120
 scenario_cookies_when_the_peer_is_under_load() { cookies "$1" b 300; }
 
 # Marks what leaves a for b, or arrives at a from b, as "congestion experienced".
@@ -105,7 +114,7 @@ ecn() { # peer, outer family
 	captured marked >/dev/null
 	check "marked on the way to a: echo requests that arrive with CE" "$(packets marked 'icmp[0] = 8 and src 192.168.241.2 and ip[1] & 3 = 3'), $(packets marked 'src fd00::2 and ip6[40] = 128 and ip6[1] & 0x30 = 0x30')" == "1, 1"
 }
-packets_of() { [[ $(packets "$1" "$2") -ge 1 ]]; }
+packets_of() { [[ $(packets "$@") -ge 1 ]]; }
 
 # The first word of a WireGuard message; tcpdump's udp[] knows no IPv6.
 first_word() { # ip|ip6 value

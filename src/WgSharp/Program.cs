@@ -59,6 +59,7 @@ internal static class Program
 
     private static async Task<int> ServeAsync(CommandLine commandLine, bool detached)
     {
+        NativeHeap.UseOneArena();
         InterfaceName.Check(commandLine.InterfaceName);
         Settings settings = Settings.Read(
             Settings.DefaultDirectory, commandLine.InterfaceName, Environment.GetEnvironmentVariables(), commandLine.Settings);

@@ -22,6 +22,9 @@ public sealed unsafe class SmallPartsTests
         Assert.Equal(48, (int)Marshal.OffsetOf<msghdr>(nameof(msghdr.msg_flags)));
     }
 
+    [Fact]
+    public void The_c_library_agrees_to_one_arena() => Assert.True(NativeHeap.UseOneArena());
+
     [Theory]
     [InlineData(Errno.EACCES, "Permission denied (EACCES)")]
     [InlineData(Errno.EADDRINUSE, "Address already in use (EADDRINUSE)")]

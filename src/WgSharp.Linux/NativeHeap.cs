@@ -10,7 +10,7 @@ public static partial class NativeHeap
 
     /// <summary>
     /// One arena for all threads. glibc gives each new thread another one, up to eight per processor, and each grows to the most that any thread ever
-    /// needed at once: threads of the pool that come and go would add ten megabytes within minutes. Packets need no native memory, so nobody waits.
+    /// needed at once: threads of the pool that come and go would add megabytes within minutes. Packets need no native memory, so nobody waits.
     /// </summary>
     /// <returns>False where the C library has no arenas (musl).</returns>
     public static bool UseOneArena()

@@ -33,6 +33,9 @@ eventually() {
 
 inside() { local ns=$1; shift; ip netns exec "$ns" "$@"; }
 
+# is_listening PORT: TCP, on the right
+is_listening() { inside "$right" ss -Hltn "sport = :$1" | grep -q .; }
+
 create_namespaces() {
     ip netns add "$left"
     ip netns add "$right"

@@ -47,8 +47,7 @@ internal struct GroChain
         }
 
         int start = fields.TransportStart;
-        return GroPacket.Addresses(first, fields.IsIPv4).SequenceEqual(GroPacket.Addresses(packet, fields.IsIPv4))
-            && first.Slice(start, 4).SequenceEqual(packet.Slice(start, 4));
+        return GroPacket.HaveSameAddresses(first, packet, fields.IsIPv4) && first.Slice(start, 4).SequenceEqual(packet.Slice(start, 4));
     }
 
     /// <summary>Whether the headers, sizes and sequence numbers of a packet of the same flow make it this chain's next one. Checksums not yet looked at.</summary>

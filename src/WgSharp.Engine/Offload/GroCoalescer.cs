@@ -6,6 +6,8 @@
 // Nothing is copied: the first packet's headers are rewritten in place, the others contribute slices of payload, and their
 // headers stay where they are, so that a super-packet that the kernel refuses can be taken apart again.
 
+using System.Runtime.CompilerServices;
+
 namespace WgSharp.Engine.Offload;
 
 /// <summary>Which flows may be joined to super-packets: what the TUN device takes.</summary>
@@ -168,6 +170,7 @@ public sealed class GroCoalescer
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Span<byte> Packet(PacketBatch batch, int slot) =>
         batch.Buffer.AsSpan(batch.Packets[slot].Offset, batch.Slots[slot].InnerLength);
 
@@ -201,13 +204,12 @@ public sealed class GroCoalescer
     private void CloseBetween(PacketBatch batch, ReadOnlySpan<byte> packet)
     {
         bool isIPv4 = packet[0] >> 4 == 4;
-        ReadOnlySpan<byte> addresses = GroPacket.Addresses(packet, isIPv4);
         for (int way = 0; way < _openChains.Length; way++)
         {
             int chain = _openChains[way];
             if (chain != None
                 && _chains[chain].First.IsIPv4 == isIPv4
-                && GroPacket.Addresses(Packet(batch, _chains[chain].FirstSlot), isIPv4).SequenceEqual(addresses))
+                && GroPacket.HaveSameAddresses(Packet(batch, _chains[chain].FirstSlot), packet, isIPv4))
             {
                 _openChains[way] = None;
             }

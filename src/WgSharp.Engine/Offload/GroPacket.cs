@@ -105,6 +105,9 @@ internal struct GroPacket
     /// <summary>Source and destination, side by side.</summary>
     public static ReadOnlySpan<byte> Addresses(ReadOnlySpan<byte> packet, bool isIPv4) => isIPv4 ? packet[12..20] : packet[8..40];
 
+    public static bool HaveSameAddresses(ReadOnlySpan<byte> one, ReadOnlySpan<byte> other, bool isIPv4) =>
+        isIPv4 ? one.Slice(12, 8).SequenceEqual(other.Slice(12, 8)) : one.Slice(8, 32).SequenceEqual(other.Slice(8, 32));
+
     private static bool IsEnabled(byte protocol, bool isIPv4, GroFeatures features) => protocol switch
     {
         Tcp.Protocol => (features & (isIPv4 ? GroFeatures.Tcp4 : GroFeatures.Tcp6)) != GroFeatures.None,

@@ -172,21 +172,21 @@ public static class GsoSplitter
         return true;
     }
 
+    // The headers of a segment differ in few words from those of the super-packet: their sums take the rest from it.
+
     private static void FinishIPv4Header(Span<byte> content, in SuperPacket super, int segment)
     {
-        Span<byte> header = content[..super.TransportStart];
-        ushort id = (ushort)(BinaryPrimitives.ReadUInt16BigEndian(header[4..]) + segment);
-        BinaryPrimitives.WriteUInt16BigEndian(header[2..], (ushort)content.Length);
-        BinaryPrimitives.WriteUInt16BigEndian(header[4..], id);
-        BinaryPrimitives.WriteUInt16BigEndian(header[10..], 0);
-        WriteChecksum(header[10..], InternetChecksum.Sum(header), zeroMeansNone: false);
+        ushort id = (ushort)(BinaryPrimitives.ReadUInt16BigEndian(content[4..]) + segment);
+        BinaryPrimitives.WriteUInt16BigEndian(content[2..], (ushort)content.Length);
+        BinaryPrimitives.WriteUInt16BigEndian(content[4..], id);
+        WriteChecksum(content[10..], super.NetworkSum + (uint)content.Length + id, zeroMeansNone: false);
     }
 
     private static void FinishTcpHeader(Span<byte> content, in SuperPacket super, uint payloadSum, int payloadDone, bool isLast)
     {
-        Span<byte> tcp = content[super.TransportStart..super.HeaderLength];
-        uint sequence = BinaryPrimitives.ReadUInt32BigEndian(tcp[Tcp.SequenceOffset..]);
-        BinaryPrimitives.WriteUInt32BigEndian(tcp[Tcp.SequenceOffset..], sequence + (uint)payloadDone);
+        Span<byte> tcp = content[super.TransportStart..];
+        uint sequence = BinaryPrimitives.ReadUInt32BigEndian(tcp[Tcp.SequenceOffset..]) + (uint)payloadDone;
+        BinaryPrimitives.WriteUInt32BigEndian(tcp[Tcp.SequenceOffset..], sequence);
         if (!isLast)
         {
             tcp[Tcp.FlagsOffset] &= unchecked((byte)~(Tcp.Fin | Tcp.Psh));
@@ -197,24 +197,19 @@ public static class GsoSplitter
             tcp[Tcp.FlagsOffset] &= unchecked((byte)~Tcp.Cwr);
         }
 
-        BinaryPrimitives.WriteUInt16BigEndian(tcp[Tcp.ChecksumOffset..], 0);
-        uint pseudoHeader = super.PseudoHeader + (uint)(content.Length - super.TransportStart);
-        WriteChecksum(tcp[Tcp.ChecksumOffset..], pseudoHeader + InternetChecksum.Sum(tcp) + payloadSum, zeroMeansNone: false);
+        uint own = (uint)tcp.Length + (sequence >> 16) + (sequence & 0xFFFF) + BinaryPrimitives.ReadUInt16BigEndian(tcp[Tcp.DataOffsetOffset..]);
+        WriteChecksum(tcp[Tcp.ChecksumOffset..], super.TransportSum + own + payloadSum, zeroMeansNone: false);
     }
 
     private static void FinishUdpHeader(Span<byte> content, in SuperPacket super, uint payloadSum)
     {
-        Span<byte> udp = content[super.TransportStart..super.HeaderLength];
-        int length = content.Length - super.TransportStart;
-        BinaryPrimitives.WriteUInt16BigEndian(udp[Udp.LengthOffset..], (ushort)length);
-        if (super.HasNoChecksum)
+        Span<byte> udp = content[super.TransportStart..];
+        BinaryPrimitives.WriteUInt16BigEndian(udp[Udp.LengthOffset..], (ushort)udp.Length);
+        if (!super.HasNoChecksum)
         {
-            return;
+            // The length counts twice: in the header and in the pseudo header.
+            WriteChecksum(udp[Udp.ChecksumOffset..], super.TransportSum + (2 * (uint)udp.Length) + payloadSum, zeroMeansNone: true);
         }
-
-        BinaryPrimitives.WriteUInt16BigEndian(udp[Udp.ChecksumOffset..], 0);
-        uint pseudoHeader = super.PseudoHeader + (uint)length;
-        WriteChecksum(udp[Udp.ChecksumOffset..], pseudoHeader + InternetChecksum.Sum(udp) + payloadSum, zeroMeansNone: true);
     }
 
     /// <param name="zeroMeansNone">UDP: a checksum that comes out as 0 is sent as 0xFFFF (RFC 768). skb_checksum_help does it for all.</param>

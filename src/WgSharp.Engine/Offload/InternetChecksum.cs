@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
@@ -13,9 +14,11 @@ namespace WgSharp.Engine.Offload;
 public static class InternetChecksum
 {
     /// <summary>The sum of the bytes as 16-bit words; an odd last byte counts as the upper half of a word.</summary>
-    public static uint Sum(ReadOnlySpan<byte> data)
+    public static uint Sum(ReadOnlySpan<byte> data) => FromMemoryOrder(SumInMemoryOrder(data));
+
+    /// <summary>The sum does not care for byte order until its end (RFC 1071, section 2 B): words are added as they lie in memory.</summary>
+    private static ulong SumInMemoryOrder(ReadOnlySpan<byte> data)
     {
-        // The sum does not care for byte order until its end (RFC 1071, section 2 B), so words are added as they lie in memory.
         ref byte start = ref MemoryMarshal.GetReference(data);
         nuint length = (nuint)data.Length;
         nuint done = 0;
@@ -34,7 +37,7 @@ public static class InternetChecksum
             sum += Sum128(ref start, length, ref done);
         }
 
-        return FromMemoryOrder(sum + SumTail(data[(int)done..]));
+        return sum + SumTail(data[(int)done..]);
     }
 
     /// <summary>Copies and sums in one pass.</summary>
@@ -65,7 +68,7 @@ public static class InternetChecksum
 
         ReadOnlySpan<byte> rest = source[(int)done..];
         rest.CopyTo(destination[(int)done..]);
-        return FromMemoryOrder(sum) + Sum(rest);
+        return FromMemoryOrder(sum + SumInMemoryOrder(rest));
     }
 
     /// <summary>Brings a sum down to 16 bits. Its complement is the checksum; a packet whose checksum is right folds to 0xFFFF.</summary>
@@ -164,7 +167,14 @@ public static class InternetChecksum
     internal static ulong SumTail(ReadOnlySpan<byte> data)
     {
         ulong sum = 0;
-        while (data.Length >= 4)
+        while (data.Length >= 8)
+        {
+            ulong words = MemoryMarshal.Read<ulong>(data);
+            sum += (words & uint.MaxValue) + (words >> 32);
+            data = data[8..];
+        }
+
+        if (data.Length >= 4)
         {
             sum += MemoryMarshal.Read<uint>(data);
             data = data[4..];
@@ -185,6 +195,7 @@ public static class InternetChecksum
     }
 
     /// <summary>Folds to 16 bits and turns memory order into network order.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static uint FromMemoryOrder(ulong sum)
     {
         sum = (sum & uint.MaxValue) + (sum >> 32);

@@ -20,8 +20,14 @@ internal readonly struct SuperPacket
 
     public int SegmentSize { get; private init; }
 
-    /// <summary>The pseudo header's sum without the length.</summary>
-    public uint PseudoHeader { get; private init; }
+    /// <summary>The sum of an IPv4 header without the words that every segment has its own of: length, identification, checksum.</summary>
+    public uint NetworkSum { get; private init; }
+
+    /// <summary>
+    /// The sum of pseudo header and transport header without what every segment has its own of: length, and of TCP the sequence number and the
+    /// word with the flags.
+    /// </summary>
+    public uint TransportSum { get; private init; }
 
     public static bool TryParse(ReadOnlySpan<byte> packet, IpPacket ip, in VirtioNetHeader header, out SuperPacket super)
     {
@@ -61,12 +67,19 @@ internal readonly struct SuperPacket
             TransportStart = start,
             HeaderLength = headerLength,
             SegmentSize = header.GsoSize,
-            PseudoHeader = isPartial
+            NetworkSum = ip.IsIPv4 ? SumIPv4(packet[..start]) : 0,
+            TransportSum = (isTcp ? SumTcp(packet[start..headerLength]) : InternetChecksum.Sum(packet.Slice(start, Udp.LengthOffset))) + (isPartial
                 ? field + (ushort)~length
-                : InternetChecksum.PseudoHeader(ip.IsIPv4 ? packet[12..20] : packet[8..40], Protocol(isTcp), 0),
+                : InternetChecksum.PseudoHeader(ip.IsIPv4 ? packet[12..20] : packet[8..40], Protocol(isTcp), 0)),
         };
         return true;
     }
+
+    private static uint SumIPv4(ReadOnlySpan<byte> header) =>
+        InternetChecksum.Sum(header[..2]) + InternetChecksum.Sum(header[6..10]) + InternetChecksum.Sum(header[12..]);
+
+    private static uint SumTcp(ReadOnlySpan<byte> header) =>
+        InternetChecksum.Sum(header[..4]) + InternetChecksum.Sum(header[8..12]) + InternetChecksum.Sum(header[14..16]) + InternetChecksum.Sum(header[18..]);
 
     /// <param name="checksumStart">Where the kernel says the transport header is, or 0. Only it knows behind IPv6 extension headers.</param>
     private static bool TryFindTransport(ReadOnlySpan<byte> packet, bool isIPv4, bool isTcp, int checksumStart, out int start)

@@ -88,6 +88,24 @@ internal sealed partial class TestNamespace : IDisposable
         }
     }
 
+    internal int IndexOf(string device) => int.Parse(Ip($"-o link show {device}").Split(':')[0]);
+
+    /// <summary>A cable, up0 at both ends: 10.8.0.1, fd08::1 and fe80::1 here, 10.8.0.2, fd08::2 and fe80::2 there.</summary>
+    internal void Connect(TestNamespace far, int mtu)
+    {
+        Ip($"link add up0 mtu {mtu} type veth peer name up0 mtu {mtu} netns {far.Path}");
+        int host = 1;
+        foreach (TestNamespace side in (TestNamespace[])[this, far])
+        {
+            side.Ip("link set up0 addrgenmode none");
+            side.Ip("link set up0 up");
+            side.Ip($"address add 10.8.0.{host}/24 dev up0");
+            side.AddIPv6($"fd08::{host}/64", "up0");
+            side.AddIPv6($"fe80::{host}/64", "up0");
+            host++;
+        }
+    }
+
     /// <summary>
     /// Puts an empty file system over a directory, for this thread only. (It gets a mount namespace of its own; its children inherit it.)
     /// </summary>

@@ -105,6 +105,7 @@ internal struct GroPacket
     /// <summary>Source and destination, side by side.</summary>
     public static ReadOnlySpan<byte> Addresses(ReadOnlySpan<byte> packet, bool isIPv4) => isIPv4 ? packet[12..20] : packet[8..40];
 
+    /// <summary>With the lengths as constants, which makes it two or three instructions instead of a call.</summary>
     public static bool HaveSameAddresses(ReadOnlySpan<byte> one, ReadOnlySpan<byte> other, bool isIPv4) =>
         isIPv4 ? one.Slice(12, 8).SequenceEqual(other.Slice(12, 8)) : one.Slice(8, 32).SequenceEqual(other.Slice(8, 32));
 

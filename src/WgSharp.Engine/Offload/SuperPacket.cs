@@ -59,6 +59,9 @@ internal readonly struct SuperPacket
         // source route), so it is believed; the length in it is the super-packet's and is taken out again.
         int length = packet.Length - start;
         uint field = BinaryPrimitives.ReadUInt16BigEndian(packet[(start + (isTcp ? Tcp.ChecksumOffset : Udp.ChecksumOffset))..]);
+        uint pseudoHeader = isPartial
+            ? field + (ushort)~length
+            : InternetChecksum.PseudoHeader(ip.IsIPv4 ? packet[12..20] : packet[8..40], Protocol(isTcp), 0);
         super = new SuperPacket
         {
             IsIPv4 = ip.IsIPv4,
@@ -68,15 +71,15 @@ internal readonly struct SuperPacket
             HeaderLength = headerLength,
             SegmentSize = header.GsoSize,
             NetworkSum = ip.IsIPv4 ? SumIPv4(packet[..start]) : 0,
-            TransportSum = (isTcp ? SumTcp(packet[start..headerLength]) : InternetChecksum.Sum(packet.Slice(start, Udp.LengthOffset))) + (isPartial
-                ? field + (ushort)~length
-                : InternetChecksum.PseudoHeader(ip.IsIPv4 ? packet[12..20] : packet[8..40], Protocol(isTcp), 0)),
+            TransportSum = pseudoHeader + (isTcp ? SumTcp(packet[start..headerLength]) : SumUdp(packet[start..headerLength])),
         };
         return true;
     }
 
     private static uint SumIPv4(ReadOnlySpan<byte> header) =>
         InternetChecksum.Sum(header[..2]) + InternetChecksum.Sum(header[6..10]) + InternetChecksum.Sum(header[12..]);
+
+    private static uint SumUdp(ReadOnlySpan<byte> header) => InternetChecksum.Sum(header[..Udp.LengthOffset]);
 
     private static uint SumTcp(ReadOnlySpan<byte> header) =>
         InternetChecksum.Sum(header[..4]) + InternetChecksum.Sum(header[8..12]) + InternetChecksum.Sum(header[14..16]) + InternetChecksum.Sum(header[18..]);

@@ -7,15 +7,22 @@ namespace WgSharp.Engine;
 
 /// <summary>
 /// The one writer of protocol state: handshakes, timers, configuration, link changes. It sleeps until the next deadline or until someone has
-/// work for it, takes everything there is in turns, so that a flood of handshakes delays neither the timers nor a person at <c>wg</c>,
-/// and sends what follows: handshake messages, keepalives, staged packets.
+/// work for it, and sends what follows: handshake messages, keepalives, staged packets. It works in turns: something of everything that waits, none of
+/// it for longer than its share, and with a fresh reading of the clock for each. So whatever there is too much of (strangers' handshakes, a hub's ten
+/// thousand keepalives, packets staged for a slow link) delays neither the rest nor a person at <c>wg</c>.
 /// </summary>
 internal sealed class ControlLoop
 {
     /// <summary>DSCP AF41 for handshake messages (the kernel's HANDSHAKE_DSCP).</summary>
     private const byte HandshakeTrafficClass = 0x88;
 
-    private const int HandshakesPerTurn = 32;
+    /// <summary>Cookie replies in one <see cref="CookieWindow"/>, so that strangers who know the public key do not get all of the processor.</summary>
+    private const int CookiesPerWindow = 64;
+
+    private static readonly TimeSpan CookieWindow = TimeSpan.FromMilliseconds(10);
+
+    /// <summary>How long one kind of work may go on within a turn. Its last piece may take longer.</summary>
+    private static readonly TimeSpan Share = TimeSpan.FromMilliseconds(5);
 
     private static readonly TimeSpan PortRetry = TimeSpan.FromSeconds(5);
 
@@ -30,10 +37,13 @@ internal sealed class ControlLoop
     private readonly ConcurrentQueue<Command> _commands = new();
     private readonly byte[] _message = new byte[MessageSize.HandshakeInitiation];
     private readonly byte[] _reply = new byte[MessageSize.HandshakeInitiation];
+    private readonly Func<Moment, bool>[] _kindsOfWork;
     private volatile bool _stopping;
     private bool _linkIsUp;
     private bool _portIsOpen;
     private Instant _portRetryAt = Instant.Never;
+    private Instant _cookieWindowEnds;
+    private int _cookiesLeft;
 
     public ControlLoop(TunnelIo io, Device device, TunnelLink link, IWaiter waiter, HandshakeQueue handshakes, ILogger log)
     {
@@ -44,6 +54,7 @@ internal sealed class ControlLoop
         _handshakes = handshakes;
         _outbound = new OutboundPath(io, device, link, log);
         _log = log;
+        _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
     }
 
     /// <summary>The thread's body; returns after <see cref="Stop"/>.</summary>
@@ -53,15 +64,9 @@ internal sealed class ControlLoop
         {
             while (!_stopping)
             {
-                Moment moment = _io.Clock();
-                TakeCommands(moment);
-                TakeHandshakes(moment);
-                TakeAttentions(moment);
-                TakeTimers(moment);
-                if (_handshakes.IsEmpty && _commands.IsEmpty && !_stopping)
+                if (!TakeTurn() && !_stopping)
                 {
-                    Instant deadline = _device.NextDeadline;
-                    _waiter.Wait(_portRetryAt < deadline ? _portRetryAt : deadline);
+                    _waiter.Wait(NextDeadline());
                 }
             }
         }
@@ -99,19 +104,61 @@ internal sealed class ControlLoop
         return result;
     }
 
-    // ---- configuration ----
-
-    private void TakeCommands(Moment moment)
+    /// <summary>One turn.</summary>
+    /// <returns>True if something may be left.</returns>
+    internal bool TakeTurn()
     {
-        while (_commands.TryDequeue(out Command? command))
+        bool more = false;
+        foreach (Func<Moment, bool> takeOne in _kindsOfWork)
         {
-            command.Execute(moment);
+            more |= TakeShare(takeOne);
         }
 
+        return more;
+    }
+
+    /// <param name="takeOne">One piece of work; false if there was none.</param>
+    /// <returns>True if the share was up first.</returns>
+    private bool TakeShare(Func<Moment, bool> takeOne)
+    {
+        Moment moment = _io.Clock();
+        Instant end = moment.Now + Share;
+        while (takeOne(moment))
+        {
+            moment = _io.Clock();
+            if (moment.Now >= end || _stopping)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private Instant NextDeadline()
+    {
+        Instant deadline = _portRetryAt < _device.NextDeadline ? _portRetryAt : _device.NextDeadline;
+
+        // What waits is for the next window.
+        return !_handshakes.IsEmpty && _cookieWindowEnds < deadline ? _cookieWindowEnds : deadline;
+    }
+
+    // ---- configuration ----
+
+    private bool TakeCommand(Moment moment)
+    {
         if (moment.Now >= _portRetryAt)
         {
             OpenPort(moment);
         }
+
+        if (!_commands.TryDequeue(out Command? command))
+        {
+            return false;
+        }
+
+        command.Execute(moment);
+        return true;
     }
 
     /// <summary>Applies the whole of it, or nothing: what can fail (the port) comes first.</summary>
@@ -200,32 +247,38 @@ internal sealed class ControlLoop
 
     // ---- handshakes ----
 
-    private void TakeHandshakes(Moment moment)
+    private bool TakeHandshake(Moment moment)
     {
-        for (int i = 0; i < HandshakesPerTurn; i++)
+        if (moment.Now >= _cookieWindowEnds)
         {
-            if (!_handshakes.TryTake(_message, out int length, out HandshakeOrigin origin, moment.Now, out bool underLoad))
-            {
-                return;
-            }
-
-            HandshakeOutcome outcome = _device.Handle(
-                _message.AsSpan(0, length),
-                origin.Source,
-                origin.LocalAddress,
-                origin.LocalInterface,
-                underLoad,
-                moment,
-                _reply,
-                out int replyLength,
-                out Peer? peer);
-            if (outcome != HandshakeOutcome.Dropped)
-            {
-                Log.HandshakeHandled(_log, peer?.PublicKey, origin.Source, outcome);
-            }
-
-            Answer(outcome, peer, in origin, _reply.AsSpan(0, replyLength), moment);
+            _cookieWindowEnds = moment.Now + CookieWindow;
+            _cookiesLeft = CookiesPerWindow;
         }
+
+        if (!_handshakes.TryTake(_message, moment.Now, onlySure: _cookiesLeft == 0, out QueuedHandshake taken))
+        {
+            return false;
+        }
+
+        HandshakeOrigin origin = taken.Origin;
+        HandshakeOutcome outcome = _device.Handle(
+            _message.AsSpan(0, taken.Length),
+            origin.Source,
+            origin.LocalAddress,
+            origin.LocalInterface,
+            taken.NeedsCookie,
+            moment,
+            _reply,
+            out int replyLength,
+            out Peer? peer);
+        if (outcome != HandshakeOutcome.Dropped)
+        {
+            Log.HandshakeHandled(_log, peer?.PublicKey, origin.Source, outcome);
+        }
+
+        _cookiesLeft -= outcome == HandshakeOutcome.CookieReply ? 1 : 0;
+        Answer(outcome, peer, in origin, _reply.AsSpan(0, replyLength), moment);
+        return true;
     }
 
     private void Answer(HandshakeOutcome outcome, Peer? peer, in HandshakeOrigin origin, ReadOnlySpan<byte> reply, Moment moment)
@@ -240,7 +293,7 @@ internal sealed class ControlLoop
                 break;
             case HandshakeOutcome.SessionEstablished:
                 // Either of them confirms the key to the responder.
-                if (!_outbound.SendStaged(_batch, peer!, moment.Now))
+                if (!SendStaged(peer!, moment))
                 {
                     _outbound.SendKeepalive(_batch, peer!, moment.Now);
                 }
@@ -278,49 +331,67 @@ internal sealed class ControlLoop
 
     // ---- what the data path asks for, and timers ----
 
-    private void TakeAttentions(Moment moment)
+    private bool TakeAttention(Moment moment)
     {
-        while (_device.TryTakeAttention(moment, out Peer peer, out Attention attention))
+        if (!_device.TryTakeAttention(moment, out Peer peer, out Attention attention))
         {
-            if (attention.HasFlag(Attention.Staged))
-            {
-                _outbound.SendStaged(_batch, peer, moment.Now);
-                if (!peer.Staged.IsEmpty)
-                {
-                    attention |= Attention.Handshake;
-                }
-            }
-
-            if (attention.HasFlag(Attention.Handshake))
-            {
-                SendInitiation(peer, retry: false, moment);
-            }
+            return false;
         }
+
+        bool wantsSession = attention.HasFlag(Attention.Handshake);
+        if (attention.HasFlag(Attention.Staged) && !SendStaged(peer, moment))
+        {
+            wantsSession |= !peer.Staged.IsEmpty;
+        }
+
+        if (wantsSession)
+        {
+            SendInitiation(peer, retry: false, moment);
+        }
+
+        return true;
     }
 
-    private void TakeTimers(Moment moment)
+    private bool TakeTimer(Moment moment)
     {
-        while (_device.TryTakeDueTimer(moment, out Peer peer, out TimerAction action))
+        if (!_device.TryTakeDueTimer(moment, out Peer peer, out TimerAction action))
         {
-            switch (action)
-            {
-                case TimerAction.SendInitiation:
-                    SendInitiation(peer, retry: true, moment);
-                    break;
-                case TimerAction.SendKeepalive:
-                    SendKeepalive(peer, moment);
-                    break;
-            }
+            return false;
         }
+
+        switch (action)
+        {
+            case TimerAction.SendInitiation:
+                SendInitiation(peer, retry: true, moment);
+                break;
+            case TimerAction.SendKeepalive:
+                SendKeepalive(peer, moment);
+                break;
+        }
+
+        return true;
     }
 
     /// <summary>What is staged serves as well; without a session, one is asked for, and its first message will be the keepalive.</summary>
     private void SendKeepalive(Peer peer, Moment moment)
     {
-        if (!_outbound.SendStaged(_batch, peer, moment.Now) && !_outbound.SendKeepalive(_batch, peer, moment.Now))
+        if (!SendStaged(peer, moment) && !_outbound.SendKeepalive(_batch, peer, moment.Now))
         {
             SendInitiation(peer, retry: false, moment);
         }
+    }
+
+    /// <summary>Sends a portion of what is staged; for the rest, the peer's turn comes again after the others'.</summary>
+    /// <returns>False if nothing was sent.</returns>
+    private bool SendStaged(Peer peer, Moment moment)
+    {
+        bool sent = _outbound.SendStaged(_batch, peer, moment.Now);
+        if (sent && !peer.Staged.IsEmpty)
+        {
+            _device.Raise(peer, Attention.Staged);
+        }
+
+        return sent;
     }
 
     private sealed class Command(Action<Moment> action)

@@ -10,7 +10,7 @@ namespace WgSharp.Engine;
 /// A packet's way in, stage by stage; each takes a batch and passes over what an earlier one dropped.
 /// <code>
 /// 1 Receive   datagrams, or trains of equal-sized ones, from both sockets  (one thread at a time)
-/// 2 Classify  transport data: find the keypair, neighbours make a run; handshake messages: to the control loop
+/// 2 Classify  transport data: find the keypair, neighbours make a run; handshake messages: mac1, then to the control loop
 /// 3 Open      age limit and AEAD over the whole run                        (any thread, in parallel)
 /// 4 Accept    replay window, roaming, key confirmation, inner length, allowed source
 /// 5 Coalesce  segments of a flow into a super-packet
@@ -18,7 +18,7 @@ namespace WgSharp.Engine;
 /// </code>
 /// The object holds no state of a packet: everything travels in the batch.
 /// </summary>
-internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, HandshakeQueue handshakes, GroCoalescer coalescer, ILogger log)
+internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, HandshakeScreen handshakes, GroCoalescer coalescer, ILogger log)
 {
     private const int Trains = 8;
     private const int Slots = 1024;
@@ -43,7 +43,14 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
     /// <summary>Makes slots and runs of as many datagrams as the batch has room for.</summary>
     /// <param name="next">Where to go on; moved behind the last datagram that was taken.</param>
     /// <returns>True while datagrams are left: deliver, then call again.</returns>
-    public bool Classify(PacketBatch batch, ref DatagramCursor next)
+    public bool Classify(PacketBatch batch, ref DatagramCursor next, Instant now)
+    {
+        bool more = ClassifyAll(batch, ref next, now);
+        handshakes.Finish(batch, now);
+        return more;
+    }
+
+    private bool ClassifyAll(PacketBatch batch, ref DatagramCursor next, Instant now)
     {
         batch.SlotCount = 0;
         batch.RunCount = 0;
@@ -58,14 +65,14 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
                 }
 
                 int length = Math.Min(train.Stride, train.Length - next.Offset);
-                ClassifyOne(batch, next.Train, in train, train.Offset + next.Offset, length);
+                ClassifyOne(batch, next.Train, in train, train.Offset + next.Offset, length, now);
             }
         }
 
         return false;
     }
 
-    private void ClassifyOne(PacketBatch batch, int trainIndex, in DatagramTrain train, int offset, int length)
+    private void ClassifyOne(PacketBatch batch, int trainIndex, in DatagramTrain train, int offset, int length, Instant now)
     {
         if (length < MessageSize.Keepalive)
         {
@@ -85,11 +92,7 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
             case MessageType.HandshakeInitiation when length == MessageSize.HandshakeInitiation:
             case MessageType.HandshakeResponse when length == MessageSize.HandshakeResponse:
             case MessageType.CookieReply when length == MessageSize.CookieReply:
-                if (handshakes.Add(message, new HandshakeOrigin(train.Source, train.LocalAddress, train.LocalInterface)))
-                {
-                    link.WakeControlLoop();
-                }
-
+                handshakes.Add(batch, trainIndex, offset, length, now);
                 break;
         }
     }

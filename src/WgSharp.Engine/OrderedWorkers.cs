@@ -1,5 +1,4 @@
 using WgSharp.Engine.Offload;
-using WgSharp.Protocol;
 
 namespace WgSharp.Engine;
 
@@ -13,8 +12,9 @@ internal abstract class OrderedWorkers : PacketWorkers
     private readonly OrderedBatchQueue _queue;
     private readonly PacketBatch[] _others;
 
-    /// <summary>The last one to read saw that nothing was left.</summary>
+    /// <summary>What the last one to read saw: that nothing was left, or that there may be more.</summary>
     private bool _drained;
+    private bool _goesOn;
 
     private protected OrderedWorkers(string name, int threads, TunnelIo io, Readiness watched, Func<PacketBatch> createBatch)
         : base(name, threads, io, watched)
@@ -53,8 +53,14 @@ internal abstract class OrderedWorkers : PacketWorkers
             batch = _queue.Rent();
             while (!IsStopping)
             {
+                if (_goesOn && !Rest(Waiter, goOn: true))
+                {
+                    break;
+                }
+
                 IoStatus status = _drained ? IoStatus.WouldBlock : Read(batch);
                 _drained = status == IoStatus.Done && batch.Drained;
+                _goesOn = MayGoOn(status, batch);
                 if (status == IoStatus.Done)
                 {
                     if (Prepare(batch, again: false))
@@ -66,7 +72,7 @@ internal abstract class OrderedWorkers : PacketWorkers
                     return IoStatus.Done;
                 }
 
-                if (status == IoStatus.Gone || !Wait(Waiter, Instant.Never))
+                if (status == IoStatus.Gone || !Rest(Waiter, goOn: false))
                 {
                     break;
                 }
@@ -130,7 +136,7 @@ internal sealed class OrderedInboundWorkers(TunnelIo io, InboundPath path, int t
     private protected override bool Prepare(PacketBatch batch, bool again)
     {
         _next = again ? _next : default;
-        return path.Classify(batch, ref _next);
+        return path.Classify(batch, ref _next, Io.Clock().Now);
     }
 
     private protected override void WorkInParallel(PacketBatch batch) => InboundPath.Open(batch, Io.Clock().Now);

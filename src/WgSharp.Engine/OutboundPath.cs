@@ -29,6 +29,9 @@ internal sealed class OutboundPath
 
     private const int UdpHeaderSize = 8;
 
+    /// <summary>Runs in a portion of staged packets: one whole one of equal packets, or two packets that differ.</summary>
+    private const int StagedRuns = 2;
+
     private static readonly TimeSpan _loopReportPace = TimeSpan.FromSeconds(10);
 
     private readonly TunnelIo _io;
@@ -343,22 +346,18 @@ internal sealed class OutboundPath
 
     // ---- what the control loop sends: staged packets and keepalives ----
 
-    /// <summary>Seals and sends everything that is staged for a peer, in order, as long as it has a session.</summary>
+    /// <summary>Seals and sends a portion of what is staged for a peer, in order, if it has a session: little enough that a slow socket delays nobody else for long.</summary>
     /// <returns>False if nothing was sent.</returns>
     public bool SendStaged(PacketBatch batch, Peer peer, Instant now)
     {
-        bool any = false;
         peer.Staged.BeginDrain();
-        while (peer.Endpoint is { } endpoint
+        bool sent = peer.Endpoint is { } endpoint
             && peer.Keypairs.Sending is { } keypair
             && keypair.MaySend(now)
-            && TakeStaged(batch, peer, endpoint, now))
-        {
-            any |= SendRuns(batch, now);
-        }
-
+            && TakeStaged(batch, peer, endpoint, now)
+            && SendRuns(batch, now);
         peer.Staged.EndDrain();
-        return any;
+        return sent;
     }
 
     /// <summary>Sends an empty transport message.</summary>
@@ -381,7 +380,8 @@ internal sealed class OutboundPath
         batch.Clear();
         int budget = _io.Udp.PathMtu(endpoint, now) - InnerOverhead(endpoint);
         int offset = batch.ReadCapacity;
-        while (batch.SlotCount < batch.Runs.Length
+        while (batch.RunCount < StagedRuns
+            && batch.SlotCount < batch.Runs.Length
             && offset + MessageSize.Keepalive + PacketBatch.MaxPacket + 16 <= batch.Buffer.Length
             && peer.Staged.TryTake(batch.Buffer.AsSpan(offset + MessageSize.TransportHeader, PacketBatch.MaxPacket), out int length))
         {

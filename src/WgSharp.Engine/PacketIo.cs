@@ -104,10 +104,11 @@ public interface IUdpSocket : IDisposable
     /// nothing more comes before a waiter reported it. Never blocks.</summary>
     IoStatus Receive(PacketBatch batch);
 
-    /// <summary>Sends the runs [first, first + count) with as few system calls as possible and writes each one's <see cref="PacketRun.Outcome"/>. Waits only for socket buffer space.</summary>
+    /// <summary>Sends the runs [first, first + count) with as few system calls as possible and writes each one's <see cref="PacketRun.Outcome"/>.
+    /// Never waits: what a full socket does not take is lost, and a peer behind a full link takes nothing from the others.</summary>
     void Send(PacketBatch batch, int first, int count);
 
-    /// <summary>The MTU of the route to an endpoint in bytes, IP header included; at most a second old. Any thread; cheap, once per batch and endpoint.</summary>
+    /// <summary>The MTU of the route to an endpoint in bytes, IP header included; at most a second old where changes are announced. Any thread; cheap, once per batch and endpoint.</summary>
     /// <returns><see cref="PacketBatch.MaxPacket"/> where it is not known.</returns>
     int PathMtu(Endpoint endpoint, Instant now);
 
@@ -120,6 +121,11 @@ public interface IWaiter : IDisposable
 {
     /// <returns>What is ready; None when the deadline passed.</returns>
     Readiness Wait(Instant deadline);
+
+    /// <summary>Looks without sleeping. Who always has something to go on with calls this between its turns: what is ready, and what waiters take
+    /// in themselves (news about routes), would else be seen by nobody.</summary>
+    /// <returns>What is ready now; None if nothing is.</returns>
+    Readiness Poll();
 
     /// <summary>Any thread. A wake before the wait makes that wait return at once.</summary>
     void Wake();

@@ -52,8 +52,11 @@ internal abstract class PacketWorkers : IDisposable
 
     public virtual void Dispose() => Waiter.Dispose();
 
+    /// <summary>Between two turns: sleeps where there is nothing to go on with. Otherwise it only looks at what came meanwhile: a direction that never
+    /// runs dry must not hide the other.</summary>
     /// <returns>False if the device is gone.</returns>
-    private protected static bool Wait(IWaiter waiter, Instant deadline) => !waiter.Wait(deadline).HasFlag(Readiness.TunGone);
+    private protected static bool Rest(IWaiter waiter, bool goOn) =>
+        !(goOn ? waiter.Poll() : waiter.Wait(Instant.Never)).HasFlag(Readiness.TunGone);
 
     /// <summary>Whether there may be more to take without waiting.</summary>
     private protected static bool MayGoOn(IoStatus status, PacketBatch batch) => status == IoStatus.Done && !batch.Drained;
@@ -90,7 +93,7 @@ internal abstract class PacketWorkers : IDisposable
             bool more;
             do
             {
-                more = path.Classify(batch, ref next);
+                more = path.Classify(batch, ref next, now);
                 InboundPath.Open(batch, now);
                 path.Accept(batch, now);
                 if (path.Deliver(batch) == IoStatus.Gone)
@@ -124,7 +127,7 @@ internal sealed class SingleWorker(TunnelIo io, OutboundPath outbound, InboundPa
                 return IoStatus.Gone;
             }
 
-            if (!MayGoOn(sent, _out) && !MayGoOn(received, _in) && !Wait(Waiter, Instant.Never))
+            if (!Rest(Waiter, goOn: MayGoOn(sent, _out) || MayGoOn(received, _in)))
             {
                 return IoStatus.Gone;
             }

@@ -62,7 +62,7 @@ internal sealed class PairedWorkers(TunnelIo io, OutboundPath outbound, InboundP
                 _handedOver = true;
                 _handOver.Wake();
             }
-            else if (!MayGoOn(received, _in) && !MayGoOn(sent, _out) && !Wait(ownsBoth ? Waiter : _udp, Instant.Never))
+            else if (!Rest(ownsBoth ? Waiter : _udp, goOn: MayGoOn(received, _in) || MayGoOn(sent, _out)))
             {
                 return IoStatus.Gone;
             }
@@ -109,7 +109,7 @@ internal sealed class PairedWorkers(TunnelIo io, OutboundPath outbound, InboundP
                 break;
             }
 
-            if (!MayGoOn(status, _out) && !Wait(_tun, until))
+            if (!MayGoOn(status, _out) && _tun.Wait(until).HasFlag(Readiness.TunGone))
             {
                 return IoStatus.Gone;
             }

@@ -32,8 +32,6 @@ public sealed record TunnelOptions
 /// </summary>
 public sealed class Tunnel : IDisposable
 {
-    private const int HandshakeQueueCapacity = 1024;
-
     private readonly TunnelIo _io;
     private readonly ILogger _log;
     private readonly Device _device;
@@ -50,12 +48,12 @@ public sealed class Tunnel : IDisposable
         _device = new Device(io.Random);
         _controlWaiter = io.CreateWaiter(Readiness.None);
         var link = new TunnelLink(_device, _controlWaiter);
-        var handshakes = new HandshakeQueue(HandshakeQueueCapacity);
+        var handshakes = new HandshakeQueue(io.Random);
         _control = new ControlLoop(io, _device, link, _controlWaiter, handshakes, log);
         _packets = PacketWorkers.Create(
             io,
             new OutboundPath(io, _device, link, log),
-            new InboundPath(io, _device, link, handshakes, InboundPath.CreateCoalescer(options.Coalesces), log),
+            new InboundPath(io, _device, link, new HandshakeScreen(_device, handshakes, link), InboundPath.CreateCoalescer(options.Coalesces), log),
             options);
     }
 

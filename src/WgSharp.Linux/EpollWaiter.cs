@@ -74,6 +74,14 @@ public sealed unsafe class EpollWaiter : IWaiter
     }
 
     /// <inheritdoc/>
+    [SkipLocalsInit]
+    public Readiness Poll()
+    {
+        byte* events = stackalloc byte[MaxEvents * 16];
+        return Collect(events, Libc.epoll_wait(_epoll, events, MaxEvents, 0));
+    }
+
+    /// <inheritdoc/>
     public void Wake()
     {
         if (Interlocked.Exchange(ref _wakePending, 1) != 0)

@@ -28,25 +28,20 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
     internal static FileDescriptor Required(int fd, string call) =>
         From(fd) ?? throw Errno.Exception(call, Marshal.GetLastPInvokeError());
 
-    /// <summary>Sleeps until the descriptor takes data again, or is shut down.</summary>
-    internal void WaitWritable() => PollWritable(timeout: -1);
-
     /// <summary>Whether it takes data now.</summary>
-    internal bool IsWritable() => (PollWritable(timeout: 0) & Libc.POLLOUT) != 0;
-
-    private unsafe short PollWritable(int timeout)
+    internal unsafe bool IsWritable()
     {
         bool referenced = false;
         try
         {
             DangerousAddRef(ref referenced);
             var descriptor = new pollfd { fd = (int)handle, events = Libc.POLLOUT };
-            while (Libc.poll(&descriptor, 1, timeout) < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR)
+            while (Libc.poll(&descriptor, 1, 0) < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR)
             {
-                // A signal: sleep on.
+                // A signal: again.
             }
 
-            return descriptor.revents;
+            return (descriptor.revents & Libc.POLLOUT) != 0;
         }
         finally
         {

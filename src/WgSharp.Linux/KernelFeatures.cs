@@ -52,6 +52,9 @@ public enum KernelFeature
 
     /// <summary>RTM_GETROUTE: whether the route to a peer still leaves through the interface that it is heard on.</summary>
     Routes = 1 << 15,
+
+    /// <summary>SO_ATTACH_REUSEPORT_CBPF (4.5): sockets that only send, so that a peer behind a full link has its own.</summary>
+    Lanes = 1 << 16,
 }
 
 /// <summary>
@@ -79,6 +82,7 @@ public sealed class KernelFeatures
         ("boottimer", KernelFeature.BootTimer),
         ("devnetns", KernelFeature.DevNetNs),
         ("routes", KernelFeature.Routes),
+        ("lanes", KernelFeature.Lanes),
     ];
 
     private readonly List<string> _refusals = [];

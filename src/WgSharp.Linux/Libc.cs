@@ -54,9 +54,6 @@ internal static unsafe partial class Libc
     internal static partial int getsockname(FileDescriptor fd, void* address, uint* length);
 
     [LibraryImport(Library, SetLastError = true)]
-    internal static partial int shutdown(FileDescriptor fd, int how);
-
-    [LibraryImport(Library, SetLastError = true)]
     internal static partial int connect(FileDescriptor fd, void* address, uint length);
 
     [LibraryImport(Library, SetLastError = true)]
@@ -126,7 +123,6 @@ internal static unsafe partial class Libc
     internal const int SOCK_RAW = 3;
     internal const int SOCK_NONBLOCK = O_NONBLOCK;
     internal const int SOCK_CLOEXEC = O_CLOEXEC;
-    internal const int SHUT_RDWR = 2;
     internal const int MSG_TRUNC = 0x20;
     internal const int MSG_DONTWAIT = 0x40;
     internal const int MSG_NOSIGNAL = 0x4000;
@@ -135,7 +131,9 @@ internal static unsafe partial class Libc
     internal const int SO_RCVBUF = 8;
     internal const int SO_SNDBUFFORCE = 32;
     internal const int SO_RCVBUFFORCE = 33;
+    internal const int SO_REUSEPORT = 15;
     internal const int SO_MARK = 36;
+    internal const int SO_ATTACH_REUSEPORT_CBPF = 51;
 
     // <linux/in.h>, <linux/in6.h>, <linux/udp.h>
     internal const int IPPROTO_IP = 0;
@@ -215,6 +213,11 @@ internal static unsafe partial class Libc
     internal const uint RTMGRP_IPV4_IFADDR = 0x10;
     internal const uint RTMGRP_IPV4_ROUTE = 0x40;
     internal const uint RTMGRP_IPV4_RULE = 0x80;
+    internal const uint RTMGRP_IPV6_IFADDR = 0x100;
+    internal const uint RTMGRP_IPV6_ROUTE = 0x400;
+
+    /// <summary>The bit of RTNLGRP_IPV6_RULE (19), which has no RTMGRP_ name of its own.</summary>
+    internal const uint RTMGRP_IPV6_RULE = 1u << 18;
     internal const ushort RTA_DST = 1;
     internal const ushort RTA_SRC = 2;
     internal const ushort RTA_OIF = 4;

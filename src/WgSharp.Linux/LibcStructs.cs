@@ -35,6 +35,14 @@ internal struct mmsghdr
     public uint msg_len;
 }
 
+/// <summary>&lt;linux/filter.h&gt;, 16 bytes: a program of struct sock_filter, 8 bytes each (code, jt, jf, k).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct sock_fprog
+{
+    public ushort len;
+    public ulong* filter;
+}
+
 /// <summary>&lt;poll.h&gt;, 8 bytes.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct pollfd

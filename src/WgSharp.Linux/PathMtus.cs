@@ -5,20 +5,30 @@ using WgSharp.Protocol;
 namespace WgSharp.Linux;
 
 /// <summary>
-/// The MTU of the route to an endpoint, as the kernel knows it now: a scratch socket is connected, which sends nothing, and asked for IP_MTU.
-/// An answer stands for a second, so that a busy path costs a few system calls a second and a changed route is noticed soon. A small table,
-/// indexed by endpoint: a collision costs a question.
+/// The MTU of the route to an endpoint, as the kernel knows it: a scratch socket is connected, which sends nothing, and asked for IP_MTU.
+/// An answer stands for a second at least and for half a minute at most; in between, until a route, rule, address or link changes. So the number
+/// of questions depends on the changes, not on the packets.
 /// </summary>
 internal sealed unsafe class PathMtus : IDisposable
 {
     private const int IP_MTU = 14;
     private const int IPV6_MTU = 24;
-    private const int TableSize = 64;
     private static readonly TimeSpan Stands = TimeSpan.FromSeconds(1);
 
+    /// <summary>What ICMP taught the kernel is not announced.</summary>
+    private static readonly TimeSpan Expires = TimeSpan.FromSeconds(30);
+
     private readonly Lock _gate = new();
-    private readonly Entry[] _entries = new Entry[TableSize];
+    private readonly RouteNews _news;
+    private FileDescriptor? _v4;
+    private FileDescriptor? _v6;
     private uint _mark;
+    private bool _disposed;
+
+    internal PathMtus(RouteNews news) => _news = news;
+
+    /// <summary>Asked so far: for tests.</summary>
+    internal long Questions { get; private set; }
 
     /// <summary>The mark decides by which rules a route is found.</summary>
     internal void SetMark(uint mark)
@@ -26,58 +36,92 @@ internal sealed unsafe class PathMtus : IDisposable
         lock (_gate)
         {
             _mark = mark;
-            Array.Clear(_entries);
+            Close();
         }
     }
 
     /// <summary>Any thread; does not allocate while the answer stands.</summary>
     internal int Of(Endpoint endpoint, Instant now)
     {
-        lock (_gate)
+        EndpointNotes notes = EndpointNotes.Of(endpoint);
+        if (now.Nanoseconds < Volatile.Read(ref notes.MtuStands))
         {
-            ref Entry entry = ref _entries[(uint)endpoint.Remote.GetHashCode() % TableSize];
-            if (now >= entry.Until || entry.Remote != endpoint.Remote)
-            {
-                entry = new Entry(endpoint.Remote, Ask(endpoint.Remote), now + Stands);
-            }
-
-            return entry.Mtu;
+            return notes.Mtu;
         }
+
+        int generation = _news.Generation;
+        if (notes.Mtu == 0 || notes.MtuGeneration != generation || now.Nanoseconds >= notes.MtuExpires)
+        {
+            notes.Mtu = Ask(endpoint.Remote);
+            notes.MtuGeneration = generation;
+            notes.MtuExpires = (now + (_news.IsHeard ? Expires : Stands)).Nanoseconds;
+        }
+
+        Volatile.Write(ref notes.MtuStands, (now + Stands).Nanoseconds);
+        return notes.Mtu;
     }
 
     public void Dispose()
     {
         lock (_gate)
         {
-            Array.Clear(_entries);
+            _disposed = true;
+            Close();
         }
+    }
+
+    private void Close()
+    {
+        _v4?.Dispose();
+        _v6?.Dispose();
+        _v4 = null;
+        _v6 = null;
     }
 
     [SkipLocalsInit]
     private int Ask(in InetEndpoint remote)
     {
         bool ipv6 = remote.Address.IsIPv6;
-        using FileDescriptor? socket = FileDescriptor.From(Libc.socket(
-            ipv6 ? Libc.AF_INET6 : Libc.AF_INET, Libc.SOCK_DGRAM | Libc.SOCK_NONBLOCK | Libc.SOCK_CLOEXEC, 0));
-        if (socket is null)
-        {
-            return PacketBatch.MaxPacket;
-        }
-
-        uint mark = _mark;
-        if (mark != 0)
-        {
-            _ = Libc.setsockopt(socket, Libc.SOL_SOCKET, Libc.SO_MARK, &mark, sizeof(uint));
-        }
-
         byte* name = stackalloc byte[SocketAddress.IPv6Size];
         int size = SocketAddress.Write(new Span<byte>(name, SocketAddress.IPv6Size), remote);
         int mtu = 0;
         uint length = sizeof(int);
-        bool known = Libc.connect(socket, name, (uint)size) == 0
-            && Libc.getsockopt(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu, &length) == 0;
-        return known && mtu > 0 ? mtu : PacketBatch.MaxPacket;
+        lock (_gate)
+        {
+            Questions++;
+            FileDescriptor? socket = _disposed ? null : ScratchSocket(ipv6);
+            bool known = socket is not null
+                && Libc.connect(socket, name, (uint)size) == 0
+                && Libc.getsockopt(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu, &length) == 0;
+            return known && mtu > 0 ? mtu : PacketBatch.MaxPacket;
+        }
     }
 
-    private readonly record struct Entry(InetEndpoint Remote, int Mtu, Instant Until);
+    /// <summary>Kept and connected anew: it is bound to nothing, so that each connection chooses source and route afresh.</summary>
+    private FileDescriptor? ScratchSocket(bool ipv6)
+    {
+        ref FileDescriptor? socket = ref (ipv6 ? ref _v6 : ref _v4);
+        if (socket is not null)
+        {
+            // AF_UNSPEC: the address that the last connection chose would else be the source of the next one.
+            ushort* unspecified = stackalloc ushort[8];
+            unspecified[0] = 0;
+            if (Libc.connect(socket, unspecified, 16) == 0)
+            {
+                return socket;
+            }
+
+            socket.Dispose();
+        }
+
+        socket = FileDescriptor.From(Libc.socket(
+            ipv6 ? Libc.AF_INET6 : Libc.AF_INET, Libc.SOCK_DGRAM | Libc.SOCK_NONBLOCK | Libc.SOCK_CLOEXEC, 0));
+        uint mark = _mark;
+        if (socket is not null && mark != 0)
+        {
+            _ = Libc.setsockopt(socket, Libc.SOL_SOCKET, Libc.SO_MARK, &mark, sizeof(uint));
+        }
+
+        return socket;
+    }
 }

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using WgSharp.Protocol;
 
 namespace WgSharp.Linux;
@@ -8,36 +7,24 @@ namespace WgSharp.Linux;
 /// IPv4 source as soon as the route to the peer leaves through another interface than the one that the peer was last heard on: a
 /// better route moves the source with it. It does so for IPv4 only, and so does this.
 /// <para>
-/// The verdict about an <see cref="Endpoint"/> object is asked for once, and stands until a route, rule, address or link changes.
-/// Verdicts lie in two tables that are indexed by the object's identity and read without a lock. Asking and noting the answer is one
-/// step under the lock, forgetting another: a change that comes after a question is forgotten about after its answer.
+/// The verdict about an <see cref="Endpoint"/> object is asked for once, noted in it, and stands until a route, rule, address or link changes.
+/// The generation of news is read before the question: a change that comes after it makes the answer an old one.
 /// </para>
 /// </summary>
 internal sealed class SourceRoutes : IDisposable
 {
-    private const int TableSize = 4096;
-
-    private readonly NetlinkSocket? _news;
+    private readonly RouteNews _news;
     private readonly NetlinkSocket? _questions;
     private readonly Lock _gate = new();
-    private readonly Endpoint?[] _agreed = new Endpoint?[TableSize];
-    private readonly Endpoint?[] _disagreed = new Endpoint?[TableSize];
-    private bool _isEmpty = true;
     private uint _mark;
 
     /// <summary>In the namespace of the sockets.</summary>
-    internal SourceRoutes(KernelFeatures features)
+    internal SourceRoutes(RouteNews news, KernelFeatures features)
     {
-        if (!features.Wants(KernelFeature.Routes))
-        {
-            return;
-        }
-
+        _news = news;
         try
         {
-            _news = new NetlinkSocket(Libc.RTMGRP_LINK | Libc.RTMGRP_IPV4_IFADDR | Libc.RTMGRP_IPV4_ROUTE | Libc.RTMGRP_IPV4_RULE);
-            _questions = new NetlinkSocket(0);
-            features.Found(KernelFeature.Routes);
+            _questions = news.IsHeard ? new NetlinkSocket(0) : null;
         }
         catch (IOException refused)
         {
@@ -45,38 +32,16 @@ internal sealed class SourceRoutes : IDisposable
         }
     }
 
-    /// <summary>Readable when something changed: then <see cref="ReadNews"/>.</summary>
-    internal FileDescriptor? Descriptor => _news?.Descriptor;
-
     /// <summary>The mark that the sockets send with: part of the question.</summary>
     internal void SetMark(uint mark)
     {
         lock (_gate)
         {
             _mark = mark;
-            Forget();
         }
     }
 
-    /// <summary>Forgets every verdict: what changed does not matter.</summary>
-    internal void ReadNews()
-    {
-        lock (_gate)
-        {
-            int errno = Errno.EAGAIN;
-            do
-            {
-                if (!_news!.Descriptor.IsClosed)
-                {
-                    _news.Receive(out _, out errno);
-                }
-            }
-            while (errno is 0 or Errno.ENOBUFS or Errno.EINTR);
-            Forget();
-        }
-    }
-
-    /// <summary>Any thread; does not allocate.</summary>
+    /// <summary>Any thread; does not allocate once an endpoint was seen.</summary>
     internal bool Agree(Endpoint endpoint)
     {
         if (endpoint.SourceInterface == 0 || !endpoint.Source.IsIPv4 || _questions is null)
@@ -84,20 +49,24 @@ internal sealed class SourceRoutes : IDisposable
             return true;
         }
 
-        int place = RuntimeHelpers.GetHashCode(endpoint) & (TableSize - 1);
-        if (ReferenceEquals(Volatile.Read(ref _agreed[place]), endpoint))
-        {
-            return true;
-        }
+        int generation = _news.Generation;
+        EndpointNotes notes = EndpointNotes.Of(endpoint);
+        return notes.SourceAgrees(generation) ?? Ask(endpoint, notes, generation);
+    }
 
-        if (ReferenceEquals(Volatile.Read(ref _disagreed[place]), endpoint))
-        {
-            return false;
-        }
-
+    public void Dispose()
+    {
         lock (_gate)
         {
-            if (_questions.Descriptor.IsClosed)
+            _questions?.Dispose();
+        }
+    }
+
+    private bool Ask(Endpoint endpoint, EndpointNotes notes, int generation)
+    {
+        lock (_gate)
+        {
+            if (_questions!.Descriptor.IsClosed)
             {
                 return true;
             }
@@ -105,28 +74,8 @@ internal sealed class SourceRoutes : IDisposable
             // No route, or no such source: sending will tell, in its own way.
             int errno = _questions.AskRoute(endpoint.Remote.Address, endpoint.Source, _mark, out int outgoing);
             bool agrees = errno != 0 || outgoing == endpoint.SourceInterface;
-            Volatile.Write(ref (agrees ? _agreed : _disagreed)[place], endpoint);
-            _isEmpty = false;
+            notes.NoteSource(generation, agrees);
             return agrees;
-        }
-    }
-
-    public void Dispose()
-    {
-        lock (_gate)
-        {
-            _news?.Dispose();
-            _questions?.Dispose();
-        }
-    }
-
-    private void Forget()
-    {
-        if (!_isEmpty)
-        {
-            Array.Clear(_agreed);
-            Array.Clear(_disagreed);
-            _isEmpty = true;
         }
     }
 }

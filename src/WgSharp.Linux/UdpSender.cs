@@ -7,7 +7,7 @@ namespace WgSharp.Linux;
 
 /// <summary>
 /// Sends runs: up to 64 entries go in one sendmmsg, one entry per run where the kernel segments (UDP_SEGMENT), one per message
-/// where it does not. The vector lives on the stack of the call, so any thread may send at any time.
+/// where it does not. The vector lives on the stack of the call, so any thread may send at any time. Nothing ever waits for buffer space.
 /// </summary>
 internal sealed unsafe class UdpSender
 {
@@ -56,15 +56,17 @@ internal sealed unsafe class UdpSender
                 }
 
                 bool ipv6 = endpoint.Remote.Address.IsIPv6;
+                SendLane? lane = open?.Lanes.LaneOf(run.Peer, ipv6);
                 int stride = run.Stride > 0 ? run.Stride : run.Length;
                 int most = _segments && !run.Unsegmented ? Math.Max(1, Math.Min(MaxSegments, MaxDatagram / stride)) * stride : stride;
                 for (int sent = 0; sent < run.Length && MayGoOn(run.Outcome); sent += most)
                 {
-                    if (entries.Count == capacity || (entries.Count > 0 && entries.IPv6 != ipv6))
+                    if (entries.Count == capacity || (entries.Count > 0 && (entries.IPv6 != ipv6 || !ReferenceEquals(entries.Lane, lane))))
                     {
                         Flush(open, ref entries, runs);
                     }
 
+                    entries.Lane = lane;
                     int length = Math.Min(most, run.Length - sent);
                     Add(ref entries, buffer + run.Offset + sent, length, length > stride ? stride : 0, endpoint, run.TrafficClass, run.HopLimit, i);
                 }
@@ -88,7 +90,13 @@ internal sealed unsafe class UdpSender
         fixed (byte* start = datagram)
         {
             Add(ref entries, start, datagram.Length, 0, endpoint, trafficClass, hopLimit: 0, 0);
-            return SendSome(socket, entries.Messages, 1, out int errno) > 0 ? SendOutcome.Sent : Explain(errno, segmented: false, endpoint);
+            int sent = SendSome(socket, entries.Messages, 1, out int errno);
+            if (sent == 0 && errno == Errno.EAGAIN && open!.Lanes.ForHandshakes(entries.IPv6, SystemClock.Now)?.Of(entries.IPv6) is { } lane)
+            {
+                sent = SendSome(lane, entries.Messages, 1, out errno);
+            }
+
+            return sent > 0 ? SendOutcome.Sent : Explain(errno, segmented: false, endpoint);
         }
     }
 
@@ -104,7 +112,6 @@ internal sealed unsafe class UdpSender
 
     private void Flush(SocketPair? open, ref Entries entries, PacketRun[] runs)
     {
-        FileDescriptor? socket = open?.Of(entries.IPv6);
         int done = 0;
         while (done < entries.Count)
         {
@@ -116,17 +123,48 @@ internal sealed unsafe class UdpSender
             }
 
             int errno = Errno.EAFNOSUPPORT;
-            int sent = socket is null ? 0 : SendSome(socket, entries.Messages + done, entries.Count - done, out errno);
-            if (sent == 0)
+            int sent = open is null ? 0 : SendSome(open, in entries, done, runs, out errno);
+            if (sent > 0)
             {
-                run.Outcome = Explain(errno, entries.IsSegmented(done), run.Endpoint!);
-                sent = 1;
+                done += sent;
+                continue;
             }
 
-            done += sent;
+            // Full: whatever follows for this peer would find it so too.
+            int lost = done + (errno == Errno.EAGAIN && run.Peer is { } peer ? entries.CountOf(peer, done, runs) : 1);
+            for (; done < lost; done++)
+            {
+                ref PacketRun refused = ref runs[entries.RunOf(done)];
+                refused.Outcome = MayGoOn(refused.Outcome) ? Explain(errno, entries.IsSegmented(done), refused.Endpoint!) : refused.Outcome;
+            }
         }
 
         entries.Clear();
+    }
+
+    /// <summary>Sends entries from <paramref name="first"/> on through their peer's lane, or through the common socket; a peer that finds that one full gets a lane.</summary>
+    /// <returns>How many went; 0 with the errno of the first where not even that one did.</returns>
+    private int SendSome(SocketPair open, in Entries entries, int first, PacketRun[] runs, out int errno)
+    {
+        bool ipv6 = entries.IPv6;
+        SendLane? lane = entries.Lane;
+        int count = entries.Count - first;
+        if (lane is null)
+        {
+            errno = Errno.EAFNOSUPPORT;
+            int sent = open.Of(ipv6) is { } common ? SendSome(common, entries.Messages + first, count, out errno) : 0;
+            Peer? peer = runs[entries.RunOf(first)].Peer;
+            if (sent > 0 || errno != Errno.EAGAIN || peer is null || (lane = open.Lanes.Take(peer, ipv6, SystemClock.Now)) is null)
+            {
+                return sent;
+            }
+
+            count = entries.CountOf(peer, first, runs);
+        }
+
+        int taken = SendSome(lane.Of(ipv6)!, entries.Messages + first, count, out errno);
+        lane.Note(taken, full: taken == 0 && errno == Errno.EAGAIN, SystemClock.Now);
+        return taken;
     }
 
     /// <returns>How many went; 0 with the errno of the first where not even that one did.</returns>
@@ -152,10 +190,6 @@ internal sealed unsafe class UdpSender
                 {
                     case Errno.EINTR:
                         break;
-                    case Errno.EAGAIN:
-                        socket.WaitWritable();
-                        break;
-
                     // Not about this message: an ICMP answer to an earlier one was waiting. Told once, then forgotten.
                     case Errno.ECONNREFUSED when !refusedBefore:
                         refusedBefore = true;
@@ -213,12 +247,27 @@ internal sealed unsafe class UdpSender
 
         internal bool IPv6 { get; private set; }
 
+        /// <summary>The lane that all entries go through; null: the common socket.</summary>
+        internal SendLane? Lane { get; set; }
+
         internal static int BytesFor(int capacity) =>
             capacity * (sizeof(mmsghdr) + sizeof(iovec) + NameSpace + ControlMessages.SendSpace + sizeof(int));
 
         internal readonly int RunOf(int index) => _runs[index] & int.MaxValue;
 
         internal readonly bool IsSegmented(int index) => _runs[index] < 0;
+
+        /// <summary>How many entries from this one on are of one peer.</summary>
+        internal readonly int CountOf(Peer peer, int first, PacketRun[] runs)
+        {
+            int end = first + 1;
+            while (end < Count && ReferenceEquals(runs[RunOf(end)].Peer, peer))
+            {
+                end++;
+            }
+
+            return end - first;
+        }
 
         internal void Clear() => Count = 0;
 

@@ -39,10 +39,43 @@ internal static unsafe class UdpSetup
         return socket;
     }
 
-    /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
-    internal static void SetMark(SocketPair pair, uint fwmark)
+    /// <summary>Makes a bound socket the first of a SO_REUSEPORT group whose program gives it whatever arrives; see <see cref="SendLanes"/>.</summary>
+    /// <returns>False where the kernel does not.</returns>
+    internal static bool TryFormGroup(FileDescriptor common, bool ipv6, ushort port, KernelFeatures features)
     {
-        foreach (FileDescriptor? socket in (ReadOnlySpan<FileDescriptor?>)[pair.V4, pair.V6])
+        using FileDescriptor? guard = OpenMember(common, ipv6, port, fwmark: 0, features);
+        return guard is not null && AttachFirst(common) == 0;
+    }
+
+    /// <summary>One more socket on the port of a common one, for sending only.</summary>
+    /// <returns>Null where it is not to be had.</returns>
+    internal static FileDescriptor? OpenMember(FileDescriptor common, bool ipv6, ushort port, uint fwmark, KernelFeatures features)
+    {
+        FileDescriptor? socket = Create(ipv6, features, out _);
+        if (socket is null)
+        {
+            return null;
+        }
+
+        Equip(socket, ipv6, features);
+        bool joined = (fwmark == 0 || SetOption(socket, Libc.SOL_SOCKET, Libc.SO_MARK, (int)fwmark) == 0)
+            && SetOption(socket, Libc.SOL_SOCKET, Libc.SO_REUSEPORT, 1) == 0
+            && SetOption(common, Libc.SOL_SOCKET, Libc.SO_REUSEPORT, 1) == 0
+            && Bind(socket, ipv6, port) == 0;
+        SetOption(common, Libc.SOL_SOCKET, Libc.SO_REUSEPORT, 0);
+        if (!joined)
+        {
+            socket.Dispose();
+            return null;
+        }
+
+        return socket;
+    }
+
+    /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
+    internal static void SetMark(FileDescriptor? v4, FileDescriptor? v6, uint fwmark)
+    {
+        foreach (FileDescriptor? socket in (ReadOnlySpan<FileDescriptor?>)[v4, v6])
         {
             int errno = socket is null ? 0 : SetOption(socket, Libc.SOL_SOCKET, Libc.SO_MARK, (int)fwmark);
             if (errno != 0)
@@ -100,6 +133,7 @@ internal static unsafe class UdpSetup
         Settle(features, KernelFeature.Gso, "UDP_SEGMENT", SetOption(any, Libc.IPPROTO_UDP, Libc.UDP_SEGMENT, 0));
         Settle(features, KernelFeature.Gro, "UDP_GRO", SetOption(any, Libc.IPPROTO_UDP, Libc.UDP_GRO, 1));
         Settle(features, KernelFeature.Mmsg, "recvmmsg, sendmmsg", TryMmsg(any));
+        Settle(features, KernelFeature.Lanes, "SO_ATTACH_REUSEPORT_CBPF", TryReusePort(any));
         Settle(features, KernelFeature.PktInfo, "IP_PKTINFO", SetBoth(v4, Libc.IP_PKTINFO, v6, Libc.IPV6_RECVPKTINFO));
         Settle(features, KernelFeature.RecvFragSize, "IP_RECVFRAGSIZE", SetBoth(v4, Libc.IP_RECVFRAGSIZE, v6, Libc.IPV6_RECVFRAGSIZE));
         int tos = SetBoth(v4, Libc.IP_RECVTOS, v6, Libc.IPV6_RECVTCLASS);
@@ -203,6 +237,23 @@ internal static unsafe class UdpSetup
         {
             return Libc.bind(socket, start, (uint)length) == 0 ? 0 : Marshal.GetLastPInvokeError();
         }
+    }
+
+    /// <summary>On a socket that is not bound: that is a group of its own.</summary>
+    private static int TryReusePort(FileDescriptor socket)
+    {
+        int errno = SetOption(socket, Libc.SOL_SOCKET, Libc.SO_REUSEPORT, 1);
+        return errno == 0 ? AttachFirst(socket) : errno;
+    }
+
+    /// <summary>The program "return 0": the first member of the group (struct sock_fprog, BPF_RET | BPF_K).</summary>
+    private static int AttachFirst(FileDescriptor socket)
+    {
+        ulong instruction = 0x06;
+        var program = new sock_fprog { len = 1, filter = &instruction };
+        return Libc.setsockopt(socket, Libc.SOL_SOCKET, Libc.SO_ATTACH_REUSEPORT_CBPF, &program, (uint)sizeof(sock_fprog)) == 0
+            ? 0
+            : Marshal.GetLastPInvokeError();
     }
 
     /// <summary>Of no messages at all: 0 where the calls exist.</summary>

@@ -16,6 +16,7 @@ public sealed class UdpSocket : IUdpSocket
     private readonly KernelFeatures _features;
     private readonly Lock _gate = new();
     private readonly List<FileDescriptor> _epolls = [];
+    private readonly RouteNews _news;
     private readonly SourceRoutes _routes;
     private readonly UdpSender _sender;
     private readonly PathMtus _pathMtus;
@@ -32,9 +33,10 @@ public sealed class UdpSocket : IUdpSocket
     {
         _features = features;
         UdpSetup.Probe(features);
-        _routes = new SourceRoutes(features);
+        _news = new RouteNews(features);
+        _routes = new SourceRoutes(_news, features);
         _sender = new UdpSender(features, _routes);
-        _pathMtus = new PathMtus();
+        _pathMtus = new PathMtus(_news);
     }
 
     /// <summary>The port, or 0 while closed.</summary>
@@ -47,11 +49,10 @@ public sealed class UdpSocket : IUdpSocket
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             SocketPair? old = _open;
-            _routes.SetMark(fwmark);
-            _pathMtus.SetMark(fwmark);
+            RouteBy(fwmark);
             if (old is not null && old.Port == port)
             {
-                UdpSetup.SetMark(old, fwmark);
+                old.SetMark(fwmark);
                 return port;
             }
 
@@ -86,12 +87,8 @@ public sealed class UdpSocket : IUdpSocket
     {
         lock (_gate)
         {
-            _routes.SetMark(fwmark);
-            _pathMtus.SetMark(fwmark);
-            if (_open is { } open)
-            {
-                UdpSetup.SetMark(open, fwmark);
-            }
+            RouteBy(fwmark);
+            _open?.SetMark(fwmark);
         }
     }
 
@@ -140,6 +137,7 @@ public sealed class UdpSocket : IUdpSocket
         {
             _disposed = true;
             Close();
+            _news.Dispose();
             _routes.Dispose();
             _pathMtus.Dispose();
         }
@@ -151,7 +149,7 @@ public sealed class UdpSocket : IUdpSocket
         lock (_gate)
         {
             _epolls.Add(epoll);
-            EpollWaiter.Add(epoll, _routes.Descriptor, EpollWaiter.RoutesKey);
+            EpollWaiter.Add(epoll, _news.Descriptor, EpollWaiter.RoutesKey);
             if (_open is { } open)
             {
                 Register(epoll, open);
@@ -185,10 +183,18 @@ public sealed class UdpSocket : IUdpSocket
     }
 
     /// <summary>The waiter saw that routes changed.</summary>
-    internal void ReadRouteNews() => _routes.ReadNews();
+    internal void ReadRouteNews() => _news.Read();
 
     /// <summary>For tests that look at the options.</summary>
     internal SocketPair? Sockets => _open;
+
+    /// <summary>The mark chooses the rules by which routes are found.</summary>
+    private void RouteBy(uint fwmark)
+    {
+        _routes.SetMark(fwmark);
+        _pathMtus.SetMark(fwmark);
+        _news.BeginAnew();
+    }
 
     private static void Register(FileDescriptor epoll, SocketPair pair)
     {
@@ -226,7 +232,6 @@ public sealed class UdpSocket : IUdpSocket
             return;
         }
 
-        // Out of every epoll first: the shutdown makes the sockets ready for ever.
         foreach (FileDescriptor epoll in _epolls)
         {
             Unregister(epoll, pair);
@@ -260,7 +265,8 @@ public sealed class UdpSocket : IUdpSocket
                 throw new IOException($"Neither an IPv4 nor an IPv6 socket can be had: {Errno.Describe(errno4)}; {Errno.Describe(errno6)}.", errno4);
             }
 
-            return new SocketPair(v4, v6, v6 is null ? chosen : UdpSetup.PortOf(v6, ipv6: true));
+            chosen = v6 is null ? chosen : UdpSetup.PortOf(v6, ipv6: true);
+            return new SocketPair(v4, v6, chosen, new SendLanes(v4, v6, chosen, fwmark, _features));
         }
     }
 
@@ -282,19 +288,26 @@ public sealed class UdpSocket : IUdpSocket
     }
 }
 
-/// <summary>What is open at one time; at least one of the two.</summary>
-internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort Port) : IDisposable
+/// <summary>What is open at one time: at least one of the two, and the lanes beside them.</summary>
+internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort Port, SendLanes Lanes) : IDisposable
 {
     internal FileDescriptor? Of(bool ipv6) => ipv6 ? V6 : V4;
 
+    /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
+    internal void SetMark(uint fwmark)
+    {
+        UdpSetup.SetMark(V4, V6, fwmark);
+        Lanes.SetMark(fwmark);
+    }
+
     public void Dispose()
     {
+        Lanes.Dispose();
         foreach (FileDescriptor? socket in (ReadOnlySpan<FileDescriptor?>)[V4, V6])
         {
             if (socket is not null)
             {
-                // Wakes whoever sleeps for buffer space. Then the port is free when this returns, to be opened again at once.
-                Libc.shutdown(socket, Libc.SHUT_RDWR);
+                // The port is free when this returns, to be opened again at once.
                 socket.DisposeAndWait();
             }
         }

@@ -32,16 +32,19 @@ internal static class CookieKeys
     public static void DeriveCookieKey(PublicKey publicKey, Span<byte> key) => Blake2s.Hash("cookie--"u8, publicKey.Span, key);
 }
 
-/// <summary>The responder's side: checks mac1 and mac2, makes cookie replies. Control loop only.</summary>
+/// <summary>The responder's side: checks mac1 and mac2, makes cookie replies. Control loop only, but for what says otherwise.</summary>
 internal sealed class CookieChecker : IDisposable
 {
     private readonly FillRandom _random;
     private readonly HandshakeRateLimiter _rateLimiter;
     private readonly byte[] _mac1Key = new byte[Blake2s.HashSize];
     private readonly byte[] _cookieKey = new byte[Blake2s.HashSize];
-    private readonly byte[] _secret = GC.AllocateArray<byte>(Blake2s.HashSize, pinned: true);
-    private Instant _secretBirth;
-    private bool _hasSecret;
+
+    /// <summary>Written by the control loop, read by any thread; null without an identity.</summary>
+    private volatile MacKey? _mac1;
+
+    /// <summary>Written by the control loop, read by any thread; null until the first cookie.</summary>
+    private volatile CookieSecret? _secret;
 
     public CookieChecker(FillRandom random)
     {
@@ -56,6 +59,45 @@ internal sealed class CookieChecker : IDisposable
     {
         CookieKeys.DeriveMac1Key(publicKey, _mac1Key);
         CookieKeys.DeriveCookieKey(publicKey, _cookieKey);
+        _mac1 = new MacKey(_mac1Key);
+    }
+
+    /// <summary>No identity: nobody knows our public key.</summary>
+    public void ForgetPublicKey() => _mac1 = null;
+
+    /// <summary>Any thread: mac1 of up to <see cref="MacKey.Lanes"/> messages of one length at once.</summary>
+    public void CheckMac1(ReadOnlySpan<byte> buffer, ReadOnlySpan<int> offsets, int length, Span<bool> valid)
+    {
+        if (_mac1 is not { } key)
+        {
+            valid[..offsets.Length].Clear();
+            return;
+        }
+
+        Span<byte> macs = stackalloc byte[MacKey.Lanes * Blake2s.MacSize];
+        key.Compute(buffer, offsets, Macs.BeforeMac1(buffer.Slice(offsets[0], length)).Length, macs);
+        for (int i = 0; i < offsets.Length; i++)
+        {
+            ReadOnlySpan<byte> mac1 = Macs.Mac1(buffer.Slice(offsets[i], length));
+            valid[i] = CryptographicOperations.FixedTimeEquals(mac1, macs.Slice(i * Blake2s.MacSize, Blake2s.MacSize));
+        }
+    }
+
+    /// <summary>Any thread: whether mac2 proves that the sender owns its address. A cookie of a secret that is due to change proves nothing.</summary>
+    public bool HasMac2(ReadOnlySpan<byte> message, in InetEndpoint source, Instant now)
+    {
+        ReadOnlySpan<byte> mac2 = Macs.Mac2(message);
+        if (_secret is not { } secret || secret.IsOld(now) || mac2.IndexOfAnyExcept((byte)0) < 0)
+        {
+            return false;
+        }
+
+        Span<byte> cookie = stackalloc byte[Blake2s.MacSize];
+        Span<byte> mac = stackalloc byte[Blake2s.MacSize];
+        secret.MakeCookie(source, cookie);
+        Blake2s.Mac(cookie, Macs.BeforeMac2(message), mac);
+        CryptographicOperations.ZeroMemory(cookie);
+        return CryptographicOperations.FixedTimeEquals(mac, mac2);
     }
 
     /// <param name="message">An initiation or a response, whole.</param>
@@ -73,11 +115,7 @@ internal sealed class CookieChecker : IDisposable
             return MacVerdict.ValidWithoutCookie;
         }
 
-        Span<byte> cookie = stackalloc byte[Blake2s.MacSize];
-        MakeCookie(source, now, cookie);
-        Blake2s.Mac(cookie, Macs.BeforeMac2(message), mac);
-        CryptographicOperations.ZeroMemory(cookie);
-        if (!CryptographicOperations.FixedTimeEquals(mac, Macs.Mac2(message)))
+        if (!HasMac2(message, source, now))
         {
             return MacVerdict.ValidWithoutCookie;
         }
@@ -90,30 +128,52 @@ internal sealed class CookieChecker : IDisposable
     {
         var writer = new CookieReply.Writer(reply, senderIndex);
         Span<byte> cookie = stackalloc byte[Blake2s.MacSize];
-        MakeCookie(source, now, cookie);
+        Secret(now).MakeCookie(source, cookie);
         _random(writer.Nonce);
         XChaCha20Poly1305.Seal(_cookieKey, writer.Nonce, cookie, Macs.Mac1(message), writer.SealedCookie);
         CryptographicOperations.ZeroMemory(cookie);
     }
 
-    public void Dispose() => CryptographicOperations.ZeroMemory(_secret);
+    public void Dispose() => _secret?.Dispose();
 
-    /// <summary>A MAC over source address and port: whoever shares an address behind a NAT shares no cookie.</summary>
-    private void MakeCookie(in InetEndpoint source, Instant now, Span<byte> cookie)
+    private CookieSecret Secret(Instant now)
     {
-        if (!_hasSecret || _secretBirth.IsOlderThan(Limits.CookieSecretMaxAge, now))
+        CookieSecret? secret = _secret;
+        if (secret is null || secret.IsOld(now))
         {
-            _random(_secret);
-            _secretBirth = now;
-            _hasSecret = true;
+            _secret = new CookieSecret(_random, now);
+            secret?.Dispose();
         }
 
+        return _secret!;
+    }
+}
+
+/// <summary>What cookies are made with for two minutes. Any thread; one that still reads it while it is wiped finds a cookie wrong that is not.</summary>
+internal sealed class CookieSecret : IDisposable
+{
+    private readonly byte[] _bytes = GC.AllocateArray<byte>(Blake2s.HashSize, pinned: true);
+    private readonly Instant _birth;
+
+    public CookieSecret(FillRandom random, Instant now)
+    {
+        random(_bytes);
+        _birth = now;
+    }
+
+    public bool IsOld(Instant now) => _birth.IsOlderThan(Limits.CookieSecretMaxAge, now);
+
+    /// <summary>A MAC over source address and port: whoever shares an address behind a NAT shares no cookie.</summary>
+    public void MakeCookie(in InetEndpoint source, Span<byte> cookie)
+    {
         Span<byte> bytes = stackalloc byte[16 + sizeof(ushort)];
         int length = source.Address.Length;
         source.Address.CopyTo(bytes);
         BinaryPrimitives.WriteUInt16BigEndian(bytes[length..], source.Port);
-        Blake2s.Mac(_secret, bytes[..(length + sizeof(ushort))], cookie);
+        Blake2s.Mac(_bytes, bytes[..(length + sizeof(ushort))], cookie);
     }
+
+    public void Dispose() => CryptographicOperations.ZeroMemory(_bytes);
 }
 
 /// <summary>The initiator's side, one per peer: writes mac1 and mac2, keeps the peer's latest cookie. Control loop only.</summary>

@@ -167,6 +167,10 @@ public sealed partial class Device
         {
             _cookies.SetPublicKey(identity.PublicKey);
         }
+        else
+        {
+            _cookies.ForgetPublicKey();
+        }
     }
 
     private void RemovePeer(LinkedListNode<Peer> node)

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using WgSharp.Crypto;
 
 namespace WgSharp.Protocol;
 
@@ -22,6 +23,22 @@ public enum HandshakeOutcome
 
     /// <summary>A cookie was stored for the next initiation to that peer.</summary>
     CookieStored,
+}
+
+/// <summary>What a handshake message is worth before anybody spends a Diffie-Hellman on it.</summary>
+public enum HandshakeStanding
+{
+    /// <summary>For nobody here: silence.</summary>
+    Worthless,
+
+    /// <summary>The sender knows our public key, and no more.</summary>
+    Honest,
+
+    /// <summary>The sender also owns its source address (mac2).</summary>
+    Proven,
+
+    /// <summary>It answers an initiation of ours: we asked for it.</summary>
+    Awaited,
 }
 
 /// <summary>What a due timer asks for.</summary>
@@ -73,6 +90,33 @@ public sealed partial class Device : IDisposable
     {
         keypair = _indices.TryFind(receiverIndex, out object? entry) && entry is Keypair found ? found : null!;
         return keypair is not null;
+    }
+
+    /// <summary>Which of several initiations, or responses, have a right mac1: their senders know our public key. Never allocates.</summary>
+    /// <param name="buffer">Holds the messages.</param>
+    /// <param name="offsets">Where each begins; 1 to <see cref="MacKey.Lanes"/> of them.</param>
+    /// <param name="length">Bytes of each: 148 or 92.</param>
+    /// <param name="valid">The answers.</param>
+    public void CheckMac1(ReadOnlySpan<byte> buffer, ReadOnlySpan<int> offsets, int length, Span<bool> valid) =>
+        _cookies.CheckMac1(buffer, offsets, length, valid);
+
+    /// <summary>What a message is worth whose mac1 is right (a cookie reply has none). Never allocates.</summary>
+    /// <param name="underLoad">Whether it matters that the source is proven: mac2 is looked at only then.</param>
+    public HandshakeStanding Judge(ReadOnlySpan<byte> message, in InetEndpoint source, bool underLoad, Instant now)
+    {
+        if (HandshakeResponse.TryParse(message, out HandshakeResponse response))
+        {
+            return _indices.TryFind(response.ReceiverIndex, out object? answered) && answered is Handshake
+                ? HandshakeStanding.Awaited
+                : HandshakeStanding.Worthless;
+        }
+
+        if (CookieReply.TryParse(message, out CookieReply cookie))
+        {
+            return _indices.TryFind(cookie.ReceiverIndex, out _) ? HandshakeStanding.Honest : HandshakeStanding.Worthless;
+        }
+
+        return underLoad && _cookies.HasMac2(message, source, now) ? HandshakeStanding.Proven : HandshakeStanding.Honest;
     }
 
     /// <summary>Asks the control loop to look at a peer. Never allocates; a peer is queued at most once.</summary>

@@ -100,4 +100,19 @@ public readonly record struct InetEndpoint(InetAddress Address, ushort Port, uin
 /// <param name="Remote">The peer's outer address.</param>
 /// <param name="Source">The local address to answer from, or none.</param>
 /// <param name="SourceInterface">The interface index to answer through, or 0.</param>
-public sealed record Endpoint(InetEndpoint Remote, InetAddress Source = default, int SourceInterface = 0);
+public sealed record Endpoint(InetEndpoint Remote, InetAddress Source = default, int SourceInterface = 0)
+{
+    private object? _notes;
+
+    /// <summary>Any thread: what the sockets remember of the way there. Opaque here, no part of the value, and gone with the object.</summary>
+    public object? Notes
+    {
+        get => Volatile.Read(ref _notes);
+        set => Volatile.Write(ref _notes, value);
+    }
+
+    public bool Equals(Endpoint? other) =>
+        other is not null && Remote == other.Remote && Source == other.Source && SourceInterface == other.SourceInterface;
+
+    public override int GetHashCode() => HashCode.Combine(Remote, Source, SourceInterface);
+}

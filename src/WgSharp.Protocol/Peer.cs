@@ -34,6 +34,8 @@ public sealed class Peer
     /// <summary>Inbound threads and the control loop replace it as a whole.</summary>
     private volatile Endpoint? _endpoint;
 
+    private object? _sendShare;
+
     private readonly PeerActivity _activity = new();
     private long _rxBytes;
     private long _txBytes;
@@ -57,6 +59,13 @@ public sealed class Peer
     public Endpoint? Endpoint => _endpoint;
 
     public StagedPackets Staged { get; }
+
+    /// <summary>Any thread: what the sockets keep for this peer, its own share of what they may hold. Opaque here.</summary>
+    public object? SendShare
+    {
+        get => Volatile.Read(ref _sendShare);
+        set => Volatile.Write(ref _sendShare, value);
+    }
 
     /// <summary>True once removed from the device: nothing is sent to it, nothing staged for it.</summary>
     public bool IsRemoved => _isRemoved;

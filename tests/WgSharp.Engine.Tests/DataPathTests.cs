@@ -23,7 +23,7 @@ public sealed class DataPathTests : IDisposable
     private readonly InboundPath _inbound;
     private readonly PacketBatch _out = OutboundPath.CreateBatch();
     private readonly PacketBatch _in = InboundPath.CreateBatch();
-    private readonly HandshakeQueue _handshakes = new(64);
+    private readonly HandshakeQueue _handshakes = new(RandomNumberGenerator.Fill);
     private readonly IWaiter _waiter = new FakeWaiter(() => Readiness.None, () => default);
     private readonly List<string> _warnings = [];
     private Moment _moment = new(new Instant(1_000_000_000_000), new UnixTime(1_700_000_000_000_000_000));
@@ -36,8 +36,9 @@ public sealed class DataPathTests : IDisposable
         Configure(_b, keyB, X25519.PublicKeyOf(keyA), "10.0.0.1", EndpointA);
         Shake();
         _outbound = new OutboundPath(Io(_tunA), _a, new TunnelLink(_a, _waiter), new WarningList(_warnings));
-        _inbound = new InboundPath(
-            Io(_tunB), _b, new TunnelLink(_b, _waiter), _handshakes, InboundPath.CreateCoalescer(GroFeatures.None), NullLogger.Instance);
+        var link = new TunnelLink(_b, _waiter);
+        var screen = new HandshakeScreen(_b, _handshakes, link);
+        _inbound = new InboundPath(Io(_tunB), _b, link, screen, InboundPath.CreateCoalescer(GroFeatures.None), NullLogger.Instance);
     }
 
     [Fact]
@@ -259,7 +260,7 @@ public sealed class DataPathTests : IDisposable
             bool more;
             do
             {
-                more = _inbound.Classify(_in, ref cursor);
+                more = _inbound.Classify(_in, ref cursor, _moment.Now);
                 InboundPath.Open(_in, _moment.Now);
                 _inbound.Accept(_in, _moment.Now);
                 _inbound.Deliver(_in);

@@ -36,6 +36,8 @@ internal sealed class FakeWaiter(Func<Readiness> ready, Func<Moment> clock) : IW
         }
     }
 
+    public Readiness Poll() => Wait(default);
+
     public void Wake()
     {
         lock (_lock)

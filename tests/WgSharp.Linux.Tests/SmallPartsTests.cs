@@ -14,6 +14,7 @@ public sealed unsafe class SmallPartsTests
         Assert.Equal(16, sizeof(iovec));
         Assert.Equal(56, sizeof(msghdr));
         Assert.Equal(64, sizeof(mmsghdr));
+        Assert.Equal(16, sizeof(sock_fprog));
         Assert.Equal(8, sizeof(pollfd));
         Assert.Equal(16, sizeof(timespec));
         Assert.Equal(32, sizeof(itimerspec));
@@ -57,7 +58,7 @@ public sealed unsafe class SmallPartsTests
     [Fact]
     public void Every_feature_can_be_switched_off_by_a_name()
     {
-        KernelFeature all = KernelFeatures.ParseDisabled("vnet_hdr,tso,uso,gso,gro,mmsg,pktinfo,tos,recvfragsize,ipv4,ipv6,timerfd,boottimer,devnetns,routes");
+        KernelFeature all = KernelFeatures.ParseDisabled("vnet_hdr,tso,uso,gso,gro,mmsg,pktinfo,tos,recvfragsize,ipv4,ipv6,timerfd,boottimer,devnetns,routes,lanes");
         Assert.Equal(Enum.GetValues<KernelFeature>().Aggregate((a, b) => a | b), all);
     }
 

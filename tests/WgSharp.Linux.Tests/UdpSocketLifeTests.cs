@@ -1,7 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
 using WgSharp.Engine;
-using WgSharp.Protocol;
 
 namespace WgSharp.Linux.Tests;
 
@@ -192,35 +191,6 @@ public sealed class UdpSocketLifeTests : IDisposable
     }
 
     [Fact]
-    public async Task A_send_that_sleeps_for_buffer_space_ends_when_the_sockets_are_closed()
-    {
-        // A neighbour that never answers: what is sent to it waits for ARP, and is charged to the socket meanwhile.
-        _namespace.Ip("link add up0 type veth peer name up1");
-        _namespace.Sysctl("net/ipv4/neigh/up0/retrans_time_ms", "600000");
-        _namespace.Ip("address add 10.9.0.1/24 dev up0");
-        _namespace.Ip("link set up1 up");
-        _namespace.Ip("link set up0 up");
-        using UdpSocket udp = Create();
-        Open(udp, 0);
-        SetOption(udp.Sockets!.V4!, Libc.SOL_SOCKET, Libc.SO_SNDBUF, 4608);
-
-        int sent = 0;
-        Task sender = Background.Run(() =>
-        {
-            Endpoint endpoint = Packets.Endpoint("10.9.0.2", 9);
-            while (udp.Port != 0)
-            {
-                udp.SendOne(new byte[1000], endpoint, 0);
-                Interlocked.Increment(ref sent);
-            }
-        });
-        Assert.True(SpinWait.SpinUntil(() => !udp.Sockets!.V4!.IsWritable(), TimeSpan.FromSeconds(30)), "The buffer never filled.");
-        udp.Close();
-        await sender;
-        Assert.NotEqual(0, sent);
-    }
-
-    [Fact]
     public void A_closed_and_disposed_socket_stays_closed()
     {
         UdpSocket udp = Create();
@@ -242,9 +212,6 @@ public sealed class UdpSocketLifeTests : IDisposable
             udp.Send(batch, 0, 2);
         }
     }
-
-    private static unsafe void SetOption(FileDescriptor socket, int level, int name, int value) =>
-        Assert.Equal(0, Libc.setsockopt(socket, level, name, &value, sizeof(int)));
 
     private static unsafe int Option(FileDescriptor socket, int level, int name)
     {

@@ -1,0 +1,244 @@
+using WgSharp.Protocol;
+
+namespace WgSharp.Linux;
+
+// What a socket has sent is charged to it until the link has taken it. One peer behind a slow uplink therefore fills the buffer of a socket that
+// all peers share, and nothing leaves for anybody. So a peer that finds the common socket full gets a socket of its own: the slow one fills only
+// that, and whoever was hindered by it goes on at once. Nobody ever sleeps for buffer space: what a peer's own socket does not take is lost, as on
+// any full link.
+//
+// The sockets of the lanes have the same port. They form a SO_REUSEPORT group whose program (SO_ATTACH_REUSEPORT_CBPF) hands whatever arrives to
+// its first member, the common socket; so lanes only send, nobody watches them, and a peer that roams is received as ever. The group is formed
+// once by a guard that goes at once, so that no lane is ever bound without the program. The common socket is bound without SO_REUSEPORT, so that a
+// taken port is an error, and has the option only while another member is bound.
+
+/// <summary>A socket of its own, per family, that one peer sends through while the common one is full.</summary>
+internal sealed class SendLane(SendLanes owner)
+{
+    /// <summary>Messages or runs taken in a row, after which the common socket is tried again.</summary>
+    private const int Calm = 4096;
+
+    private FileDescriptor? _v4;
+    private FileDescriptor? _v6;
+
+    /// <summary>Any sending thread; a lost count does no harm.</summary>
+    private int _takenInARow;
+
+    internal SendLanes Owner { get; } = owner;
+
+    /// <summary>Whose it is; null while it is spare, or shared by handshake messages. Guarded by the owner.</summary>
+    internal Peer? Peer { get; set; }
+
+    /// <summary>When something was sent through it last. Any sending thread.</summary>
+    internal Instant LastUse { get; set; }
+
+    internal FileDescriptor? Of(bool ipv6) => Volatile.Read(ref (ipv6 ? ref _v6 : ref _v4));
+
+    internal void Equip(bool ipv6, FileDescriptor socket) => Volatile.Write(ref (ipv6 ? ref _v6 : ref _v4), socket);
+
+    /// <summary>What became of a vector that was sent through it.</summary>
+    internal void Note(int taken, bool full, Instant now)
+    {
+        LastUse = now;
+        _takenInARow = full ? 0 : _takenInARow + taken;
+        if (_takenInARow > Calm)
+        {
+            _takenInARow = 0;
+            Owner.GiveBack(this);
+        }
+    }
+
+    internal void Close()
+    {
+        _v4?.Dispose();
+        _v6?.Dispose();
+    }
+}
+
+/// <summary>The lanes of one pair of sockets: made when they are needed, given back when they are calm, closed with the pair. Any thread.</summary>
+internal sealed class SendLanes : IDisposable
+{
+    /// <summary>More peers than that behind links that are full at once share what the common socket takes.</summary>
+    internal const int MaxLanes = 64;
+
+    private static readonly TimeSpan Idle = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan PauseAfterRefusal = TimeSpan.FromSeconds(1);
+
+    private readonly Lock _gate = new();
+    private readonly KernelFeatures _features;
+    private readonly FileDescriptor? _v4;
+    private readonly FileDescriptor? _v6;
+    private readonly ushort _port;
+    private readonly List<SendLane> _taken = [];
+    private readonly Stack<SendLane> _spare = new();
+    private SendLane? _handshakes;
+    private uint _mark;
+    private Instant _refusedUntil;
+    private bool _isClosed;
+
+    /// <summary>Forms the groups; where the kernel does not, there are no lanes.</summary>
+    internal SendLanes(FileDescriptor? v4, FileDescriptor? v6, ushort port, uint mark, KernelFeatures features)
+    {
+        _features = features;
+        _port = port;
+        _mark = mark;
+        if (features.Has(KernelFeature.Lanes))
+        {
+            _v4 = v4 is not null && UdpSetup.TryFormGroup(v4, ipv6: false, port, features) ? v4 : null;
+            _v6 = v6 is not null && UdpSetup.TryFormGroup(v6, ipv6: true, port, features) ? v6 : null;
+        }
+    }
+
+    /// <summary>For tests.</summary>
+    internal int TakenCount
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _taken.Count;
+            }
+        }
+    }
+
+    /// <summary>The lane that a peer has, with a socket of this family, or null: the common socket.</summary>
+    internal SendLane? LaneOf(Peer? peer, bool ipv6) =>
+        peer?.SendShare is SendLane lane && ReferenceEquals(lane.Owner, this) && lane.Of(ipv6) is not null ? lane : null;
+
+    /// <summary>The common socket was full for this peer.</summary>
+    /// <returns>Null where no more are to be had.</returns>
+    internal SendLane? Take(Peer peer, bool ipv6, Instant now)
+    {
+        lock (_gate)
+        {
+            if (_isClosed)
+            {
+                return null;
+            }
+
+            if (peer.SendShare is SendLane own && ReferenceEquals(own.Owner, this))
+            {
+                return TryEquip(own, ipv6, now) ? own : null;
+            }
+
+            SendLane? lane = _spare.Count > 0 ? _spare.Pop() : _taken.Count < MaxLanes ? new SendLane(this) : Reclaim(now);
+            if (lane is null || !TryEquip(lane, ipv6, now))
+            {
+                if (lane is not null)
+                {
+                    _spare.Push(lane);
+                }
+
+                return null;
+            }
+
+            lane.Peer = peer;
+            lane.LastUse = now;
+            _taken.Add(lane);
+            peer.SendShare = lane;
+            return lane;
+        }
+    }
+
+    /// <summary>One for all handshake messages: they are few, and must not wait for anybody's data.</summary>
+    internal SendLane? ForHandshakes(bool ipv6, Instant now)
+    {
+        lock (_gate)
+        {
+            _handshakes ??= new SendLane(this);
+            return !_isClosed && TryEquip(_handshakes, ipv6, now) ? _handshakes : null;
+        }
+    }
+
+    internal void GiveBack(SendLane lane)
+    {
+        lock (_gate)
+        {
+            if (_taken.Remove(lane))
+            {
+                Free(lane);
+                _spare.Push(lane);
+            }
+        }
+    }
+
+    /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
+    internal void SetMark(uint mark)
+    {
+        lock (_gate)
+        {
+            _mark = mark;
+            foreach (SendLane lane in All())
+            {
+                UdpSetup.SetMark(lane.Of(ipv6: false), lane.Of(ipv6: true), mark);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            _isClosed = true;
+            foreach (SendLane lane in All())
+            {
+                Free(lane);
+                lane.Close();
+            }
+
+            _taken.Clear();
+            _spare.Clear();
+            _handshakes = null;
+        }
+    }
+
+    private List<SendLane> All() => _handshakes is null ? [.. _taken, .. _spare] : [.. _taken, .. _spare, _handshakes];
+
+    private static void Free(SendLane lane)
+    {
+        if (lane.Peer is { } peer && ReferenceEquals(peer.SendShare, lane))
+        {
+            peer.SendShare = null;
+        }
+
+        lane.Peer = null;
+    }
+
+    /// <summary>The lane of a peer that has nothing to send any more.</summary>
+    private SendLane? Reclaim(Instant now)
+    {
+        SendLane? idle = _taken.Find(lane => lane.LastUse.IsOlderThan(Idle, now));
+        if (idle is not null)
+        {
+            _taken.Remove(idle);
+            Free(idle);
+        }
+
+        return idle;
+    }
+
+    private bool TryEquip(SendLane lane, bool ipv6, Instant now)
+    {
+        if (lane.Of(ipv6) is not null)
+        {
+            return true;
+        }
+
+        FileDescriptor? common = ipv6 ? _v6 : _v4;
+        if (common is null || now < _refusedUntil)
+        {
+            return false;
+        }
+
+        FileDescriptor? socket = UdpSetup.OpenMember(common, ipv6, _port, _mark, _features);
+        if (socket is null)
+        {
+            // Out of descriptors or memory: not to be asked for again with every packet.
+            _refusedUntil = now + PauseAfterRefusal;
+            return false;
+        }
+
+        lane.Equip(ipv6, socket);
+        return true;
+    }
+}

@@ -1,0 +1,58 @@
+using WgSharp.Protocol;
+
+namespace WgSharp.Linux.Tests;
+
+/// <summary>How often the kernel is asked for a route's MTU.</summary>
+public sealed class PathMtuTests : IDisposable
+{
+    private readonly TestNamespace _namespace = new();
+
+    public void Dispose() => _namespace.Dispose();
+
+    [Fact]
+    public void Ten_thousand_active_endpoints_cost_one_question_each_until_something_changes()
+    {
+        _namespace.Ip("link add up0 mtu 1400 type veth peer name up1");
+        _namespace.Ip("address add 10.0.0.1/8 dev up0");
+        _namespace.Ip("link set up1 up");
+        _namespace.Ip("link set up0 up");
+        using RouteNews news = _namespace.Run(() => new RouteNews(new KernelFeatures()));
+        using var mtus = new PathMtus(news);
+        Endpoint[] endpoints = [.. Enumerable.Range(0, 10_000).Select(i => Packets.Endpoint($"10.1.{i / 250}.{(i % 250) + 1}", 51820))];
+        var now = new Instant(1_000_000_000_000);
+        Assert.All(AskAll(mtus, endpoints, now), mtu => Assert.Equal(1400, mtu));
+        Assert.Equal(10_000, mtus.Questions);
+
+        // A busy second, ten seconds later, and the next one.
+        for (int second = 0; second < 20; second++)
+        {
+            AskAll(mtus, endpoints, now + TimeSpan.FromSeconds(second));
+        }
+
+        Assert.Equal(10_000, mtus.Questions);
+        _namespace.Ip("link set up0 mtu 1300");
+        news.Read();
+        Assert.All(AskAll(mtus, endpoints, now + TimeSpan.FromSeconds(21)), mtu => Assert.Equal(1300, mtu));
+        Assert.Equal(20_000, mtus.Questions);
+
+        // What ICMP taught the kernel is not announced: half a minute at most.
+        AskAll(mtus, endpoints, now + TimeSpan.FromSeconds(60));
+        Assert.Equal(30_000, mtus.Questions);
+    }
+
+    [Fact]
+    public void Where_nothing_is_announced_an_answer_stands_for_a_second()
+    {
+        using RouteNews news = _namespace.Run(() => new RouteNews(new KernelFeatures(KernelFeature.Routes)));
+        using var mtus = new PathMtus(news);
+        Endpoint[] here = [Packets.Endpoint("127.0.0.1", 9), Packets.Endpoint("::1", 9)];
+        var now = new Instant(1_000_000_000_000);
+        Assert.Equal([65535, 65535], AskAll(mtus, here, now).Select(mtu => Math.Min(mtu, 65535)));
+        AskAll(mtus, here, now + TimeSpan.FromMilliseconds(999));
+        Assert.Equal(2, mtus.Questions);
+        AskAll(mtus, here, now + TimeSpan.FromSeconds(1));
+        Assert.Equal(4, mtus.Questions);
+    }
+
+    private int[] AskAll(PathMtus mtus, Endpoint[] endpoints, Instant now) => _namespace.Run(() => endpoints.Select(endpoint => mtus.Of(endpoint, now)).ToArray());
+}

@@ -57,6 +57,9 @@ internal sealed class ControlLoop
         _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
     }
 
+    /// <summary>Any thread: somebody waits for an answer.</summary>
+    internal bool HasCommands => !_commands.IsEmpty;
+
     /// <summary>The thread's body; returns after <see cref="Stop"/>.</summary>
     public void Run()
     {

@@ -26,7 +26,11 @@ internal readonly record struct QueuedHandshake(int Length, HandshakeOrigin Orig
 /// </summary>
 internal sealed class HandshakeQueue
 {
-    private const int AddressBuckets = 128;
+    private const int PlaceBuckets = 128;
+    private const int ProvenBuckets = 64;
+
+    /// <summary>More than for places: who shares a bucket with a load is asked for a cookie too.</summary>
+    private const int LoadBuckets = 1024;
 
     /// <summary>Messages of one address turned away since the control loop was not behind, or waiting from everybody together, that are a load.</summary>
     private const int Load = 128;
@@ -35,12 +39,12 @@ internal sealed class HandshakeQueue
 
     private readonly Lock _lock = new();
     private readonly SipHash _hash;
-    private readonly FairTable _awaited = new(buckets: 256, depth: 2);
-    private readonly FairTable _proven = new(buckets: 64, depth: 4);
-    private readonly FairTable _byAddress = new(AddressBuckets, depth: 4);
-    private readonly FairTable _byPort = new(buckets: 128, depth: 4);
-    private readonly int[] _turnedAway = new int[AddressBuckets];
-    private readonly Instant[] _loadUntil = new Instant[AddressBuckets];
+    private readonly AnswerRing _awaited = new();
+    private readonly FairTable _proven = new(ProvenBuckets, depth: 4);
+    private readonly FairTable _byAddress = new(PlaceBuckets, depth: 4);
+    private readonly FairTable _byPort = new(PlaceBuckets, depth: 4);
+    private readonly int[] _turnedAway = new int[LoadBuckets];
+    private readonly Instant[] _loadUntil = new Instant[LoadBuckets];
     private Instant _wholeLoadUntil;
     private volatile int _count;
 
@@ -60,10 +64,10 @@ internal sealed class HandshakeQueue
     /// <summary>Any thread: whether messages from this source need a cookie now.</summary>
     public bool IsUnderLoad(in InetAddress source, Instant now)
     {
-        int place = Place(source, AddressBuckets);
+        int bucket = LoadBucket(HashOf(source));
         lock (_lock)
         {
-            return NeedsCookie(place, now);
+            return NeedsCookie(bucket, now);
         }
     }
 
@@ -72,20 +76,21 @@ internal sealed class HandshakeQueue
     /// <returns>True if the control loop may be asleep over it and must be woken.</returns>
     public bool Add(ReadOnlySpan<byte> message, in HandshakeOrigin origin, HandshakeStanding standing, Instant now)
     {
-        int address = Place(origin.Source.Address, AddressBuckets);
-        int port = Place(origin.Source, 128);
+        uint address = HashOf(origin.Source.Address);
+        uint port = HashOf(origin.Source);
         lock (_lock)
         {
             bool added = standing switch
             {
-                HandshakeStanding.Awaited => _awaited.TryAdd((int)(ReceiverIndex(message) % 256), message, origin),
-                HandshakeStanding.Proven => _proven.TryAdd(address % 64, message, origin),
-                HandshakeStanding.Honest => _byAddress.TryAdd(address, message, origin) || _byPort.TryAdd(port, message, origin),
+                HandshakeStanding.Awaited => _awaited.TryAdd(message, origin),
+                HandshakeStanding.Proven => _proven.TryAdd((int)(address % ProvenBuckets), message, origin),
+                HandshakeStanding.Honest => _byAddress.TryAdd((int)(address % PlaceBuckets), message, origin)
+                    || _byPort.TryAdd((int)(port % PlaceBuckets), message, origin),
                 _ => throw new UnreachableException("A message that is for nobody is not queued."),
             };
             if (standing == HandshakeStanding.Honest)
             {
-                NoteLoad(address, added, now);
+                NoteLoad(LoadBucket(address), added, now);
             }
 
             if (!added)
@@ -128,7 +133,7 @@ internal sealed class HandshakeQueue
 
             _count--;
             _sure -= standing == HandshakeStanding.Honest ? 0 : 1;
-            bool needsCookie = standing != HandshakeStanding.Awaited && NeedsCookie(Place(origin.Source.Address, AddressBuckets), now);
+            bool needsCookie = standing != HandshakeStanding.Awaited && NeedsCookie(LoadBucket(HashOf(origin.Source.Address)), now);
             taken = new QueuedHandshake(length, origin, standing, needsCookie);
             return true;
         }
@@ -139,7 +144,8 @@ internal sealed class HandshakeQueue
     {
         lock (_lock)
         {
-            foreach (FairTable table in (ReadOnlySpan<FairTable>)[_awaited, _proven, _byAddress, _byPort])
+            _awaited.Clear();
+            foreach (FairTable table in (ReadOnlySpan<FairTable>)[_proven, _byAddress, _byPort])
             {
                 table.Clear();
             }
@@ -164,12 +170,12 @@ internal sealed class HandshakeQueue
         return taken;
     }
 
-    private void NoteLoad(int address, bool added, Instant now)
+    private void NoteLoad(int bucket, bool added, Instant now)
     {
-        if (!added && ++_turnedAway[address] >= Load)
+        if (!added && ++_turnedAway[bucket] >= Load)
         {
-            _turnedAway[address] = Load;
-            _loadUntil[address] = now + LoadLasts;
+            _turnedAway[bucket] = Load;
+            _loadUntil[bucket] = now + LoadLasts;
         }
 
         if (_byAddress.Count + _byPort.Count >= Load)
@@ -178,23 +184,85 @@ internal sealed class HandshakeQueue
         }
     }
 
-    private bool NeedsCookie(int address, Instant now) => now < _wholeLoadUntil || now < _loadUntil[address];
+    private bool NeedsCookie(int bucket, Instant now) => now < _wholeLoadUntil || now < _loadUntil[bucket];
 
-    private static uint ReceiverIndex(ReadOnlySpan<byte> response) => BinaryPrimitives.ReadUInt32LittleEndian(response[8..]);
+    /// <summary>By other bits than the places: who shares those need not share this.</summary>
+    private static int LoadBucket(uint address) => (int)((address >> 16) % LoadBuckets);
 
-    private int Place(in InetAddress source, int buckets)
+    private uint HashOf(in InetAddress source)
     {
         Span<byte> bytes = stackalloc byte[16];
         source.CopyTo(bytes);
-        return (int)(_hash.Hash(bytes[..(source.IsIPv4 ? 4 : 8)]) % (uint)buckets);
+        return (uint)_hash.Hash(bytes[..(source.IsIPv4 ? 4 : 8)]);
     }
 
-    private int Place(in InetEndpoint source, int buckets)
+    private uint HashOf(in InetEndpoint source)
     {
         Span<byte> bytes = stackalloc byte[16 + sizeof(ushort)];
         source.Address.CopyTo(bytes);
         BinaryPrimitives.WriteUInt16BigEndian(bytes[source.Address.Length..], source.Port);
-        return (int)(_hash.Hash(bytes[..(source.Address.Length + sizeof(ushort))]) % (uint)buckets);
+        return (uint)_hash.Hash(bytes[..(source.Address.Length + sizeof(ushort))]);
+    }
+
+    /// <summary>
+    /// Answers in order of arrival. Nobody but who saw our initiation knows an index to answer to; who does may send a few copies and no more. We are
+    /// answered no faster than we ask, so that there is room for all.
+    /// </summary>
+    private sealed class AnswerRing
+    {
+        private const int Capacity = 1024;
+        private const int Counters = 4 * Capacity;
+        private const int MostCopies = 4;
+
+        private readonly byte[] _bytes = new byte[Capacity * MessageSize.HandshakeResponse];
+        private readonly HandshakeOrigin[] _origins = new HandshakeOrigin[Capacity];
+
+        /// <summary>How many wait, by receiver index: ours, and so random.</summary>
+        private readonly byte[] _copies = new byte[Counters];
+        private int _head;
+        private int _count;
+
+        public bool TryAdd(ReadOnlySpan<byte> response, in HandshakeOrigin origin)
+        {
+            ref byte copies = ref _copies[Counter(response)];
+            if (_count == Capacity || copies == MostCopies)
+            {
+                return false;
+            }
+
+            copies++;
+            int slot = (_head + _count++) % Capacity;
+            response.CopyTo(_bytes.AsSpan(slot * MessageSize.HandshakeResponse));
+            _origins[slot] = origin;
+            return true;
+        }
+
+        public bool TryTake(Span<byte> message, out int length, out HandshakeOrigin origin)
+        {
+            length = 0;
+            origin = default;
+            if (_count == 0)
+            {
+                return false;
+            }
+
+            length = MessageSize.HandshakeResponse;
+            origin = _origins[_head];
+            ReadOnlySpan<byte> response = _bytes.AsSpan(_head * MessageSize.HandshakeResponse, length);
+            response.CopyTo(message);
+            _copies[Counter(response)]--;
+            _head = (_head + 1) % Capacity;
+            _count--;
+            return true;
+        }
+
+        public void Clear()
+        {
+            Array.Clear(_copies);
+            _count = 0;
+        }
+
+        private static int Counter(ReadOnlySpan<byte> response) => (int)(BinaryPrimitives.ReadUInt32LittleEndian(response[8..]) % Counters);
     }
 
     /// <summary>Buckets of a few places each; those that hold something take turns. Memory is taken once.</summary>

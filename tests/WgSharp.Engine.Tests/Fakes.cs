@@ -73,7 +73,10 @@ internal sealed class FakeTun : ITunDevice
 
     public event Action? Changed;
 
-    public bool IsReadable => !_toRead.IsEmpty || _gone;
+    public bool IsReadable => !_toRead.IsEmpty || Endless is not null || _gone;
+
+    /// <summary>A local program that sends faster than anything: this packet can always be read.</summary>
+    public byte[]? Endless { get; set; }
 
     public int WrittenCount => _written.Count;
 
@@ -110,7 +113,7 @@ internal sealed class FakeTun : ITunDevice
         int offset = 0;
         while (batch.FrameCount < batch.Frames.Length
             && batch.ReadCapacity - offset >= PacketBatch.MaxPacket + VirtioNetHeader.Size
-            && _toRead.TryDequeue(out byte[]? packet))
+            && (_toRead.TryDequeue(out byte[]? packet) || (packet = Endless) is not null))
         {
             packet.CopyTo(batch.Buffer.AsSpan(offset + VirtioNetHeader.Size));
             batch.Frames[batch.FrameCount++] = new TunFrame { Offset = offset + VirtioNetHeader.Size, Length = packet.Length };
@@ -146,13 +149,24 @@ internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
 {
     private readonly ConcurrentQueue<(InetEndpoint From, byte[] Datagram, byte TrafficClass)> _received = new();
 
+    /// <summary>A waiter reported something since the queue was found empty: before that, nothing is received.</summary>
+    private volatile bool _expects;
+
     public event Action? Changed;
 
     public InetEndpoint Local { get; private set; }
 
     public bool IsOpen { get; private set; }
 
-    public bool IsReadable => !_received.IsEmpty;
+    /// <summary>A waiter looks.</summary>
+    public bool IsReadable
+    {
+        get
+        {
+            _expects |= !_received.IsEmpty;
+            return !_received.IsEmpty;
+        }
+    }
 
     public uint Mark { get; private set; }
 
@@ -163,6 +177,9 @@ internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
     public Func<PacketRun, SendOutcome> Outcome { get; set; } = _ => SendOutcome.Sent;
 
     public ConcurrentQueue<PacketRun> Runs { get; } = new();
+
+    /// <summary>False for tests that send without end.</summary>
+    public bool KeepsRuns { get; set; } = true;
 
     public ushort Open(ushort port, uint fwmark)
     {
@@ -194,8 +211,21 @@ internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
 
     public IoStatus Receive(PacketBatch batch)
     {
-        while (batch.TrainCount < batch.Trains.Length && _received.TryDequeue(out var entry))
+        if (!_expects)
         {
+            batch.Drained = true;
+            return IoStatus.WouldBlock;
+        }
+
+        while (batch.TrainCount < batch.Trains.Length)
+        {
+            if (!_received.TryDequeue(out var entry))
+            {
+                _expects = false;
+                batch.Drained = true;
+                break;
+            }
+
             int offset = batch.TrainCount * (PacketBatch.MaxPacket + 1);
             entry.Datagram.CopyTo(batch.Buffer, offset);
             batch.Trains[batch.TrainCount++] = new DatagramTrain
@@ -218,7 +248,11 @@ internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
         {
             ref PacketRun run = ref batch.Runs[r];
             run.Outcome = Outcome(run);
-            Runs.Enqueue(run);
+            if (KeepsRuns)
+            {
+                Runs.Enqueue(run);
+            }
+
             for (int offset = 0; run.Outcome == SendOutcome.Sent && offset < run.Length; offset += run.Stride)
             {
                 int length = Math.Min(run.Stride, run.Length - offset);

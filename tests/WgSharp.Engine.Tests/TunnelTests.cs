@@ -49,6 +49,34 @@ public class TunnelTests
         Assert.Equal(first, pair.A.Tun.Reader);
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void A_local_program_that_sends_without_a_pause_hides_nothing_that_comes_in(int threads)
+    {
+        using var pair = new TunnelPair(threads);
+        pair.A.Tun.Inject(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 100));
+        pair.B.Tun.TakeWritten(); // now B knows where A is
+        pair.A.Udp.KeepsRuns = false;
+        pair.A.Udp.Outcome = run => run.Length > 1000 ? SendOutcome.Lost : SendOutcome.Sent;
+        pair.A.Tun.Endless = TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1300);
+        for (int i = 0; i < 20; i++)
+        {
+            byte[] packet = TunnelPair.Packet("10.0.0.2", "10.0.0.1", 50, i);
+            pair.B.Tun.Inject(packet);
+            Assert.Equal(packet, pair.A.Tun.TakeWritten());
+        }
+
+        // A new session too: the handshake is received by the same thread.
+        pair.TunnelB.LinkChanged(up: false, 1420);
+        pair.TunnelB.LinkChanged(up: true, 1420);
+        byte[] last = TunnelPair.Packet("10.0.0.2", "10.0.0.1", 60);
+        pair.B.Tun.Inject(last);
+        Assert.Equal(last, pair.A.Tun.TakeWritten());
+        pair.A.Tun.Endless = null;
+    }
+
     [Fact]
     public void The_responder_learns_the_endpoint_and_counters_count_whole_messages()
     {

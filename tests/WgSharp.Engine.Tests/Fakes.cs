@@ -330,7 +330,8 @@ internal sealed class FakeMachine
     private FakeWaiter CreateWaiter(Readiness watched)
     {
         var waiter = new FakeWaiter(
-            () => ((Tun.IsReadable ? Readiness.Tun : Readiness.None) | (Udp.IsReadable ? Readiness.Udp : Readiness.None)) & watched,
+            () => (watched.HasFlag(Readiness.Tun) && Tun.IsReadable ? Readiness.Tun : Readiness.None)
+                | (watched.HasFlag(Readiness.Udp) && Udp.IsReadable ? Readiness.Udp : Readiness.None),
             Clock);
         lock (_waiters)
         {

@@ -8,6 +8,9 @@ namespace WgSharp.Engine;
 /// <summary>Where a handshake message came from and what address it was sent to.</summary>
 internal readonly record struct HandshakeOrigin(InetEndpoint Source, InetAddress LocalAddress, int LocalInterface);
 
+/// <summary>Keyed hashes of a source: by its address (IPv4, or IPv6 /64), and by its address and port.</summary>
+internal readonly record struct SourceHash(uint Address, uint Port);
+
 /// <summary>A handshake message as it is taken out: its bytes lie with the taker.</summary>
 /// <param name="NeedsCookie">Its source is among those that make the load: without a valid mac2 it is answered with a cookie (whitepaper, section 5.3).</param>
 internal readonly record struct QueuedHandshake(int Length, HandshakeOrigin Origin, HandshakeStanding Standing, bool NeedsCookie);
@@ -35,6 +38,10 @@ internal sealed class HandshakeQueue
     /// <summary>Messages of one address turned away since the control loop was not behind, or waiting from everybody together, that are a load.</summary>
     private const int Load = 128;
 
+    /// <summary>Looks at mac2 for one source within <see cref="Mac2WindowLasts"/>.</summary>
+    private const int MostMac2Checks = 64;
+
+    private static readonly TimeSpan Mac2WindowLasts = TimeSpan.FromMilliseconds(10);
     private static readonly TimeSpan LoadLasts = TimeSpan.FromSeconds(1);
 
     private readonly Lock _lock = new();
@@ -45,6 +52,7 @@ internal sealed class HandshakeQueue
     private readonly FairTable _byPort = new(PlaceBuckets, depth: 4);
     private readonly int[] _turnedAway = new int[LoadBuckets];
     private readonly Instant[] _loadUntil = new Instant[LoadBuckets];
+    private readonly Mac2Window[] _mac2Windows = new Mac2Window[LoadBuckets];
     private Instant _wholeLoadUntil;
     private volatile int _count;
 
@@ -61,36 +69,58 @@ internal sealed class HandshakeQueue
 
     public bool IsEmpty => _count == 0;
 
-    /// <summary>Any thread: whether messages from this source need a cookie now.</summary>
-    public bool IsUnderLoad(in InetAddress source, Instant now)
+    /// <summary>Any thread.</summary>
+    public SourceHash HashOf(in InetEndpoint source)
     {
-        int bucket = LoadBucket(HashOf(source));
-        lock (_lock)
+        Span<byte> bytes = stackalloc byte[16 + sizeof(ushort)];
+        int length = source.Address.Length;
+        source.Address.CopyTo(bytes);
+        BinaryPrimitives.WriteUInt16BigEndian(bytes[length..], source.Port);
+        return new SourceHash((uint)_hash.Hash(bytes[..(length == 16 ? 8 : length)]), (uint)_hash.Hash(bytes[..(length + sizeof(ushort))]));
+    }
+
+    /// <summary>Any thread: whether messages from this source need a cookie now. A hint, read without the lock.</summary>
+    public bool IsUnderLoad(SourceHash source, Instant now) => NeedsCookie(LoadBucket(source.Address), now);
+
+    /// <summary>
+    /// Any thread: a merely honest message from this source would be turned away, and is no news about the load either, so that it need not even be
+    /// looked at. A hint, read without the lock: at worst one message of a source that is a load is lost.
+    /// </summary>
+    public bool IsHopeless(SourceHash source, Instant now) => NeedsCookie(LoadBucket(source.Address), now)
+        && _byAddress.IsFull((int)(source.Address % PlaceBuckets))
+        && _byPort.IsFull((int)(source.Port % PlaceBuckets));
+
+    /// <summary>Receiving thread: a look at mac2 costs several hashes, and whoever likes may write something there.</summary>
+    public bool MayCheckMac2(SourceHash source, Instant now)
+    {
+        ref Mac2Window window = ref _mac2Windows[LoadBucket(source.Address)];
+        if (now >= window.Ends)
         {
-            return NeedsCookie(bucket, now);
+            window = new Mac2Window { Ends = now + Mac2WindowLasts };
         }
+
+        return window.Checks++ < MostMac2Checks;
     }
 
     /// <summary>Any thread.</summary>
     /// <param name="message">At most 148 bytes.</param>
+    /// <param name="hash">Of the origin's source.</param>
     /// <returns>True if the control loop may be asleep over it and must be woken.</returns>
-    public bool Add(ReadOnlySpan<byte> message, in HandshakeOrigin origin, HandshakeStanding standing, Instant now)
+    public bool Add(ReadOnlySpan<byte> message, in HandshakeOrigin origin, SourceHash hash, HandshakeStanding standing, Instant now)
     {
-        uint address = HashOf(origin.Source.Address);
-        uint port = HashOf(origin.Source);
         lock (_lock)
         {
             bool added = standing switch
             {
                 HandshakeStanding.Awaited => _awaited.TryAdd(message, origin),
-                HandshakeStanding.Proven => _proven.TryAdd((int)(address % ProvenBuckets), message, origin),
-                HandshakeStanding.Honest => _byAddress.TryAdd((int)(address % PlaceBuckets), message, origin)
-                    || _byPort.TryAdd((int)(port % PlaceBuckets), message, origin),
+                HandshakeStanding.Proven => _proven.TryAdd((int)(hash.Address % ProvenBuckets), message, origin),
+                HandshakeStanding.Honest => _byAddress.TryAdd((int)(hash.Address % PlaceBuckets), message, origin)
+                    || _byPort.TryAdd((int)(hash.Port % PlaceBuckets), message, origin),
                 _ => throw new UnreachableException("A message that is for nobody is not queued."),
             };
             if (standing == HandshakeStanding.Honest)
             {
-                NoteLoad(LoadBucket(address), added, now);
+                NoteLoad(LoadBucket(hash.Address), added, now);
             }
 
             if (!added)
@@ -133,7 +163,7 @@ internal sealed class HandshakeQueue
 
             _count--;
             _sure -= standing == HandshakeStanding.Honest ? 0 : 1;
-            bool needsCookie = standing != HandshakeStanding.Awaited && NeedsCookie(LoadBucket(HashOf(origin.Source.Address)), now);
+            bool needsCookie = standing != HandshakeStanding.Awaited && NeedsCookie(LoadBucket(HashOf(origin.Source).Address), now);
             taken = new QueuedHandshake(length, origin, standing, needsCookie);
             return true;
         }
@@ -189,19 +219,10 @@ internal sealed class HandshakeQueue
     /// <summary>By other bits than the places: who shares those need not share this.</summary>
     private static int LoadBucket(uint address) => (int)((address >> 16) % LoadBuckets);
 
-    private uint HashOf(in InetAddress source)
+    private struct Mac2Window
     {
-        Span<byte> bytes = stackalloc byte[16];
-        source.CopyTo(bytes);
-        return (uint)_hash.Hash(bytes[..(source.IsIPv4 ? 4 : 8)]);
-    }
-
-    private uint HashOf(in InetEndpoint source)
-    {
-        Span<byte> bytes = stackalloc byte[16 + sizeof(ushort)];
-        source.Address.CopyTo(bytes);
-        BinaryPrimitives.WriteUInt16BigEndian(bytes[source.Address.Length..], source.Port);
-        return (uint)_hash.Hash(bytes[..(source.Address.Length + sizeof(ushort))]);
+        public Instant Ends;
+        public int Checks;
     }
 
     /// <summary>
@@ -280,6 +301,8 @@ internal sealed class HandshakeQueue
         private int _turnCount;
 
         public int Count { get; private set; }
+
+        public bool IsFull(int bucket) => Volatile.Read(ref _counts[bucket]) == depth;
 
         public bool TryAdd(int bucket, ReadOnlySpan<byte> message, in HandshakeOrigin origin)
         {

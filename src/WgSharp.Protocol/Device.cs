@@ -101,8 +101,8 @@ public sealed partial class Device : IDisposable
         _cookies.CheckMac1(buffer, offsets, length, valid);
 
     /// <summary>What a message is worth whose mac1 is right (a cookie reply has none). Never allocates.</summary>
-    /// <param name="underLoad">Whether it matters that the source is proven: mac2 is looked at only then.</param>
-    public HandshakeStanding Judge(ReadOnlySpan<byte> message, in InetEndpoint source, bool underLoad, Instant now)
+    /// <param name="checksMac2">Whether it matters that the source is proven: mac2 is looked at only then.</param>
+    public HandshakeStanding Judge(ReadOnlySpan<byte> message, in InetEndpoint source, bool checksMac2, Instant now)
     {
         if (HandshakeResponse.TryParse(message, out HandshakeResponse response))
         {
@@ -116,7 +116,7 @@ public sealed partial class Device : IDisposable
             return _indices.TryFind(cookie.ReceiverIndex, out _) ? HandshakeStanding.Honest : HandshakeStanding.Worthless;
         }
 
-        return underLoad && _cookies.HasMac2(message, source, now) ? HandshakeStanding.Proven : HandshakeStanding.Honest;
+        return checksMac2 && _cookies.HasMac2(message, source, now) ? HandshakeStanding.Proven : HandshakeStanding.Honest;
     }
 
     /// <summary>Asks the control loop to look at a peer. Never allocates; a peer is queued at most once.</summary>

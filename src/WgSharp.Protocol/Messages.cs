@@ -78,6 +78,10 @@ public readonly ref struct HandshakeInitiation
         return fits;
     }
 
+    /// <summary>Whether there is anything in mac2: without a cookie it is all zeros.</summary>
+    /// <param name="message">148 bytes.</param>
+    public static bool HasCookie(ReadOnlySpan<byte> message) => Macs.Mac2(message).IndexOfAnyExcept((byte)0) >= 0;
+
     public uint SenderIndex => BinaryPrimitives.ReadUInt32LittleEndian(_bytes[SenderIndexAt..]);
 
     public ReadOnlySpan<byte> Ephemeral => _bytes.Slice(EphemeralAt, PublicKey.Size);

@@ -167,7 +167,7 @@ public sealed class ControlLoopTests : IDisposable
         }
 
         Assert.True(_handshakes.IsEmpty);
-        Assert.False(_handshakes.IsUnderLoad(TunnelPair.Address("198.51.100.66"), _moment.Now));
+        Assert.False(_handshakes.IsUnderLoad(_handshakes.HashOf(new InetEndpoint(TunnelPair.Address("198.51.100.66"), 0)), _moment.Now));
         Receive(InitiationOf(0), 0);
         _loop.TakeTurn();
         Assert.Equal([MessageType.HandshakeResponse], _udp.Sent.Select(sent => sent.Type));

@@ -17,11 +17,11 @@ public sealed class HandshakeQueueTests
         int kept = 0;
         for (int i = 0; i < 100_000; i++)
         {
-            kept += _queue.Add(Initiation(1), From("192.0.2.66", 1000 + (i % 50_000)), HandshakeStanding.Honest, _now) ? 1 : 0;
+            kept += Add(Initiation(1), From("192.0.2.66", 1000 + (i % 50_000)), HandshakeStanding.Honest, _now) ? 1 : 0;
         }
 
         Assert.Equal(1, kept);
-        _queue.Add(Initiation(2), From("192.0.2.1", 51820), HandshakeStanding.Honest, _now);
+        Add(Initiation(2), From("192.0.2.1", 51820), HandshakeStanding.Honest, _now);
         int before = 0;
         while (Take().Sender != 2)
         {
@@ -37,10 +37,10 @@ public sealed class HandshakeQueueTests
     {
         for (int i = 0; i < 1000; i++)
         {
-            _queue.Add(Initiation(1), From("192.0.2.66", 1000), HandshakeStanding.Honest, _now);
+            Add(Initiation(1), From("192.0.2.66", 1000), HandshakeStanding.Honest, _now);
         }
 
-        _queue.Add(Initiation(2), From("192.0.2.66", 2000), HandshakeStanding.Honest, _now);
+        Add(Initiation(2), From("192.0.2.66", 2000), HandshakeStanding.Honest, _now);
         var senders = new List<uint>();
         while (!_queue.IsEmpty)
         {
@@ -56,7 +56,7 @@ public sealed class HandshakeQueueTests
     {
         for (int i = 0; i < 10_000; i++)
         {
-            _queue.Add(Initiation(1), From($"2001:db8::{i:x}", 1000), HandshakeStanding.Honest, _now);
+            Add(Initiation(1), From($"2001:db8::{i:x}", 1000), HandshakeStanding.Honest, _now);
         }
 
         int count = 0;
@@ -67,15 +67,15 @@ public sealed class HandshakeQueueTests
 
         // Four by the network, and what addresses with one port share among the places by port.
         Assert.InRange(count, 4, 4 + (128 * 4));
-        Assert.False(_queue.IsUnderLoad(From("2001:db9::1", 1000).Source.Address, _now + TimeSpan.FromSeconds(2)));
+        Assert.False(_queue.IsUnderLoad(_queue.HashOf(From("2001:db9::1", 1000).Source), _now + TimeSpan.FromSeconds(2)));
     }
 
     [Fact]
     public void Answers_to_us_go_first_then_proven_sources_then_the_others()
     {
-        _queue.Add(Initiation(1), From("192.0.2.1", 1), HandshakeStanding.Honest, _now);
-        _queue.Add(Initiation(2), From("192.0.2.2", 1), HandshakeStanding.Proven, _now);
-        _queue.Add(Response(3, 77), From("192.0.2.3", 1), HandshakeStanding.Awaited, _now);
+        Add(Initiation(1), From("192.0.2.1", 1), HandshakeStanding.Honest, _now);
+        Add(Initiation(2), From("192.0.2.2", 1), HandshakeStanding.Proven, _now);
+        Add(Response(3, 77), From("192.0.2.3", 1), HandshakeStanding.Awaited, _now);
         Assert.Equal([HandshakeStanding.Awaited, HandshakeStanding.Proven, HandshakeStanding.Honest], [Take().Standing, Take().Standing, Take().Standing]);
         Assert.True(_queue.IsEmpty);
     }
@@ -83,9 +83,9 @@ public sealed class HandshakeQueueTests
     [Fact]
     public void Merely_honest_ones_can_be_left_for_later()
     {
-        _queue.Add(Initiation(1), From("192.0.2.1", 1), HandshakeStanding.Honest, _now);
+        Add(Initiation(1), From("192.0.2.1", 1), HandshakeStanding.Honest, _now);
         Assert.False(_queue.TryTake(_message, _now, onlySure: true, out _));
-        _queue.Add(Initiation(2), From("192.0.2.2", 1), HandshakeStanding.Proven, _now);
+        Add(Initiation(2), From("192.0.2.2", 1), HandshakeStanding.Proven, _now);
         Assert.True(_queue.TryTake(_message, _now, onlySure: true, out _));
         Assert.False(_queue.IsEmpty);
         Assert.Equal(1u, Take().Sender);
@@ -96,12 +96,12 @@ public sealed class HandshakeQueueTests
     {
         for (int i = 0; i < 10_000; i++)
         {
-            _queue.Add(Response(1, 500), From("192.0.2.66", 1), HandshakeStanding.Awaited, _now);
+            Add(Response(1, 500), From("192.0.2.66", 1), HandshakeStanding.Awaited, _now);
         }
 
         for (uint i = 0; i < 255; i++)
         {
-            _queue.Add(Response(2, 501 + i), From("192.0.2.1", 1), HandshakeStanding.Awaited, _now);
+            Add(Response(2, 501 + i), From("192.0.2.1", 1), HandshakeStanding.Awaited, _now);
         }
 
         var taken = new List<uint>();
@@ -122,15 +122,41 @@ public sealed class HandshakeQueueTests
         HandshakeOrigin flood = From("192.0.2.66", 1000);
         HandshakeOrigin honest = From("192.0.2.1", 51820);
         Flood(flood, 100);
-        Assert.False(_queue.IsUnderLoad(flood.Source.Address, _now));
+        Assert.False(_queue.IsUnderLoad(_queue.HashOf(flood.Source), _now));
         Flood(flood, 200);
-        Assert.True(_queue.IsUnderLoad(flood.Source.Address, _now));
-        Assert.False(_queue.IsUnderLoad(honest.Source.Address, _now));
+        Assert.True(_queue.IsUnderLoad(_queue.HashOf(flood.Source), _now));
+        Assert.False(_queue.IsUnderLoad(_queue.HashOf(honest.Source), _now));
         Assert.True(_queue.TryTake(_message, _now, onlySure: false, out QueuedHandshake taken));
         Assert.True(taken.NeedsCookie);
 
         _now += TimeSpan.FromSeconds(1);
-        Assert.False(_queue.IsUnderLoad(flood.Source.Address, _now));
+        Assert.False(_queue.IsUnderLoad(_queue.HashOf(flood.Source), _now));
+    }
+
+    [Fact]
+    public void A_load_without_a_free_place_is_hopeless_and_nobody_else_is()
+    {
+        SourceHash flood = _queue.HashOf(From("192.0.2.66", 1000).Source);
+        SourceHash neighbour = _queue.HashOf(From("192.0.2.66", 2000).Source);
+        Flood(From("192.0.2.66", 1000), 100);
+        Assert.False(_queue.IsHopeless(flood, _now));
+        Flood(From("192.0.2.66", 1000), 100);
+        Assert.True(_queue.IsHopeless(flood, _now));
+        Assert.False(_queue.IsHopeless(neighbour, _now));
+        Take();
+        Take();
+        Assert.False(_queue.IsHopeless(flood, _now));
+        Flood(From("192.0.2.66", 1000), 100);
+        Assert.False(_queue.IsHopeless(flood, _now + TimeSpan.FromSeconds(1)));
+    }
+
+    [Fact]
+    public void Mac2_is_looked_at_64_times_in_10_ms_for_one_source()
+    {
+        SourceHash flood = _queue.HashOf(From("192.0.2.66", 1000).Source);
+        Assert.Equal(64, Enumerable.Range(0, 1000).Count(_ => _queue.MayCheckMac2(flood, _now)));
+        Assert.True(_queue.MayCheckMac2(_queue.HashOf(From("192.0.2.1", 1).Source), _now));
+        Assert.True(_queue.MayCheckMac2(flood, _now + TimeSpan.FromMilliseconds(10)));
     }
 
     [Fact]
@@ -146,7 +172,7 @@ public sealed class HandshakeQueueTests
             }
         }
 
-        Assert.False(_queue.IsUnderLoad(source.Source.Address, _now));
+        Assert.False(_queue.IsUnderLoad(_queue.HashOf(source.Source), _now));
     }
 
     [Fact]
@@ -154,11 +180,11 @@ public sealed class HandshakeQueueTests
     {
         for (int i = 0; i < 2000; i++)
         {
-            _queue.Add(Initiation(1), From($"198.51.{i / 250}.{i % 250}", 1000), HandshakeStanding.Honest, _now);
+            Add(Initiation(1), From($"198.51.{i / 250}.{i % 250}", 1000), HandshakeStanding.Honest, _now);
         }
 
-        Assert.True(_queue.IsUnderLoad(From("192.0.2.1", 1).Source.Address, _now));
-        _queue.Add(Response(3, 77), From("192.0.2.3", 1), HandshakeStanding.Awaited, _now);
+        Assert.True(_queue.IsUnderLoad(_queue.HashOf(From("192.0.2.1", 1).Source), _now));
+        Add(Response(3, 77), From("192.0.2.3", 1), HandshakeStanding.Awaited, _now);
         Assert.True(_queue.TryTake(_message, _now, onlySure: false, out QueuedHandshake taken));
         Assert.Equal((HandshakeStanding.Awaited, false), (taken.Standing, taken.NeedsCookie));
     }
@@ -167,21 +193,24 @@ public sealed class HandshakeQueueTests
     public void The_control_loop_is_woken_for_the_first_and_for_the_first_that_is_sure()
     {
         HandshakeOrigin origin = From("192.0.2.1", 1);
-        Assert.True(_queue.Add(Initiation(1), origin, HandshakeStanding.Honest, _now));
-        Assert.False(_queue.Add(Initiation(1), origin, HandshakeStanding.Honest, _now));
-        Assert.True(_queue.Add(Initiation(1), origin, HandshakeStanding.Proven, _now));
-        Assert.False(_queue.Add(Initiation(1), origin, HandshakeStanding.Proven, _now));
+        Assert.True(Add(Initiation(1), origin, HandshakeStanding.Honest, _now));
+        Assert.False(Add(Initiation(1), origin, HandshakeStanding.Honest, _now));
+        Assert.True(Add(Initiation(1), origin, HandshakeStanding.Proven, _now));
+        Assert.False(Add(Initiation(1), origin, HandshakeStanding.Proven, _now));
         _queue.Clear();
         Assert.True(_queue.IsEmpty);
         Assert.False(_queue.TryTake(_message, _now, onlySure: false, out _));
-        Assert.True(_queue.Add(Initiation(1), origin, HandshakeStanding.Proven, _now));
+        Assert.True(Add(Initiation(1), origin, HandshakeStanding.Proven, _now));
     }
+
+    private bool Add(byte[] message, in HandshakeOrigin origin, HandshakeStanding standing, Instant now) =>
+        _queue.Add(message, origin, _queue.HashOf(origin.Source), standing, now);
 
     private void Flood(in HandshakeOrigin origin, int count)
     {
         for (int i = 0; i < count; i++)
         {
-            _queue.Add(Initiation(1), origin, HandshakeStanding.Honest, _now);
+            Add(Initiation(1), origin, HandshakeStanding.Honest, _now);
         }
     }
 

@@ -79,6 +79,11 @@ internal static unsafe partial class Sodium
     internal static partial int crypto_aead_xchacha20poly1305_ietf_decrypt_detached(
         byte* m, byte* nsec, byte* c, ulong clen, byte* mac, byte* ad, ulong adlen, byte* npub, byte* k);
 
+    /// <returns>0, or -1 with errno; the pages are left out of core dumps either way.</returns>
+    [LibraryImport(Library, SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    internal static partial int sodium_mlock(void* addr, nuint len);
+
     private static nint Resolve(string libraryName, Assembly assembly, DllImportSearchPath? searchPath) =>
         string.Equals(libraryName, Library, StringComparison.Ordinal) ? Handle.Value : 0;
 

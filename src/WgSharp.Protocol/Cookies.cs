@@ -39,7 +39,7 @@ internal sealed class CookieChecker : IDisposable
     private readonly HandshakeRateLimiter _rateLimiter;
     private readonly byte[] _mac1Key = new byte[Blake2s.HashSize];
     private readonly byte[] _cookieKey = new byte[Blake2s.HashSize];
-    private readonly byte[] _secret = GC.AllocateArray<byte>(Blake2s.HashSize, pinned: true);
+    private readonly SecretMemory _secret = new(Blake2s.HashSize);
     private Instant _secretBirth;
     private bool _hasSecret;
 
@@ -96,14 +96,14 @@ internal sealed class CookieChecker : IDisposable
         CryptographicOperations.ZeroMemory(cookie);
     }
 
-    public void Dispose() => CryptographicOperations.ZeroMemory(_secret);
+    public void Dispose() => _secret.Dispose();
 
     /// <summary>A MAC over source address and port: whoever shares an address behind a NAT shares no cookie.</summary>
     private void MakeCookie(in InetEndpoint source, Instant now, Span<byte> cookie)
     {
         if (!_hasSecret || _secretBirth.IsOlderThan(Limits.CookieSecretMaxAge, now))
         {
-            _random(_secret);
+            _random(_secret.Span);
             _secretBirth = now;
             _hasSecret = true;
         }
@@ -112,7 +112,7 @@ internal sealed class CookieChecker : IDisposable
         int length = source.Address.Length;
         source.Address.CopyTo(bytes);
         BinaryPrimitives.WriteUInt16BigEndian(bytes[length..], source.Port);
-        Blake2s.Mac(_secret, bytes[..(length + sizeof(ushort))], cookie);
+        Blake2s.Mac(_secret.Span, bytes[..(length + sizeof(ushort))], cookie);
     }
 }
 
@@ -124,7 +124,7 @@ internal sealed class CookieMaker : IDisposable
 
     private readonly PublicKey _peer;
     private readonly byte[] _lastMac1 = new byte[Blake2s.MacSize];
-    private readonly byte[] _cookie = GC.AllocateArray<byte>(Blake2s.MacSize, pinned: true);
+    private readonly SecretMemory _cookie = new(Blake2s.MacSize);
     private Instant _cookieBirth;
     private bool _hasCookie;
     private bool _awaitsReply;
@@ -143,7 +143,7 @@ internal sealed class CookieMaker : IDisposable
 
         if (_hasCookie && !_cookieBirth.IsOlderThan(CookieLifetime, now))
         {
-            Blake2s.Mac(_cookie, Macs.BeforeMac2(message), Macs.Mac2(message));
+            Blake2s.Mac(_cookie.Span, Macs.BeforeMac2(message), Macs.Mac2(message));
         }
         else
         {
@@ -168,7 +168,7 @@ internal sealed class CookieMaker : IDisposable
             return false;
         }
 
-        cookie.CopyTo(_cookie);
+        cookie.CopyTo(_cookie.Span);
         CryptographicOperations.ZeroMemory(cookie);
         _cookieBirth = now;
         _hasCookie = true;
@@ -178,7 +178,7 @@ internal sealed class CookieMaker : IDisposable
 
     public void Dispose()
     {
-        CryptographicOperations.ZeroMemory(_cookie);
+        _cookie.Dispose();
         _hasCookie = false;
     }
 }

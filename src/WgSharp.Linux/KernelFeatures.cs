@@ -52,6 +52,9 @@ public enum KernelFeature
 
     /// <summary>RTM_GETROUTE: whether the route to a peer still leaves through the interface that it is heard on.</summary>
     Routes = 1 << 15,
+
+    /// <summary>No multicast and no link-local address (IFLA_INET6_ADDR_GEN_MODE, 3.17): the interface sends nothing of its own.</summary>
+    Silence = 1 << 16,
 }
 
 /// <summary>
@@ -79,6 +82,7 @@ public sealed class KernelFeatures
         ("boottimer", KernelFeature.BootTimer),
         ("devnetns", KernelFeature.DevNetNs),
         ("routes", KernelFeature.Routes),
+        ("silence", KernelFeature.Silence),
     ];
 
     private readonly List<string> _refusals = [];

@@ -59,10 +59,10 @@ internal sealed class UapiSocket : IDisposable
             File.Move(temporary, path, overwrite: true);
             return new UapiSocket(listener, path, identity);
         }
-        catch (Exception failure) when (failure is SocketException or UnauthorizedAccessException)
+        catch (Exception failure) when (failure is SocketException or UnauthorizedAccessException or IOException { HResult: not Errno.EADDRINUSE })
         {
             listener.Dispose();
-            throw new IOException($"The control socket {path} cannot be made: {failure.Message}", failure);
+            throw new IOException($"The control socket {path} cannot be made: {Reason(failure, directory)}", failure);
         }
         catch
         {
@@ -90,6 +90,14 @@ internal sealed class UapiSocket : IDisposable
     {
         RemoveFile();
         Listener.Dispose();
+    }
+
+    private static string Reason(Exception failure, string directory)
+    {
+        int errno = failure is SocketException socket ? socket.NativeErrorCode : failure.HResult;
+        return errno == Errno.EROFS ? $"{Errno.Describe(errno)}; mount a tmpfs on {directory}, where wg looks for it."
+            : failure is SocketException ? $"{Errno.Describe(errno)}."
+            : failure.Message;
     }
 
     private static void MakeDirectory(string directory)

@@ -29,6 +29,9 @@ public sealed unsafe class SecretMemory : IDisposable
     /// <summary>Whether all that was asked for so far is locked, and if not, why: for the log. Null: all of it is.</summary>
     public static string? LockRefusal => SecretPages.Refusal;
 
+    /// <summary>How many there are in this process: what is not disposed stays.</summary>
+    public static int InUse => SecretPages.InUse;
+
     /// <summary>The same address for life, at a multiple of the size; null once disposed.</summary>
     internal byte* Start => (byte*)_start;
 

@@ -19,6 +19,9 @@ internal sealed class ControlLoop
 
     private static readonly TimeSpan PortRetry = TimeSpan.FromSeconds(5);
 
+    /// <summary>Less than any suspend takes, more than lies between the readings of two clocks.</summary>
+    private static readonly TimeSpan ShortestSuspend = TimeSpan.FromMilliseconds(100);
+
     private readonly TunnelIo _io;
     private readonly Device _device;
     private readonly TunnelLink _link;
@@ -34,6 +37,7 @@ internal sealed class ControlLoop
     private bool _linkIsUp;
     private bool _portIsOpen;
     private Instant _portRetryAt = Instant.Never;
+    private TimeSpan _suspended;
 
     public ControlLoop(TunnelIo io, Device device, TunnelLink link, IWaiter waiter, HandshakeQueue handshakes, ILogger log)
     {
@@ -44,6 +48,7 @@ internal sealed class ControlLoop
         _handshakes = handshakes;
         _outbound = new OutboundPath(io, device, link, log);
         _log = log;
+        _suspended = io.Suspended();
     }
 
     /// <summary>The thread's body; returns after <see cref="Stop"/>.</summary>
@@ -54,6 +59,7 @@ internal sealed class ControlLoop
             while (!_stopping)
             {
                 Moment moment = _io.Clock();
+                NoticeSuspend();
                 TakeCommands(moment);
                 TakeHandshakes(moment);
                 TakeAttentions(moment);
@@ -97,6 +103,18 @@ internal sealed class ControlLoop
 
         command.Wait();
         return result;
+    }
+
+    /// <summary>Before anything else of the turn: nothing is sent or answered with keys from before.</summary>
+    private void NoticeSuspend()
+    {
+        TimeSpan asleep = _io.Suspended() - _suspended;
+        if (asleep >= ShortestSuspend)
+        {
+            _suspended += asleep;
+            _device.WipeAfterSuspend();
+            Log.Resumed(_log, Math.Round(asleep.TotalSeconds, 1));
+        }
     }
 
     // ---- configuration ----

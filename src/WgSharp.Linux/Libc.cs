@@ -171,6 +171,7 @@ internal static unsafe partial class Libc
     internal const uint EPOLLERR = 8;
     internal const uint EPOLLHUP = 16;
     internal const int TFD_TIMER_ABSTIME = 1;
+    internal const int TFD_TIMER_CANCEL_ON_SET = 2;
     internal const int CLOCK_REALTIME = 0;
     internal const int CLOCK_MONOTONIC = 1;
     internal const int CLOCK_BOOTTIME = 7;

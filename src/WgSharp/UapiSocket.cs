@@ -51,7 +51,7 @@ internal sealed class UapiSocket : IDisposable
         {
             MakeDirectory(directory);
             EnsureFree(path, patience);
-            File.Delete(temporary);
+            CheckWritable(temporary);
             listener.Bind(new UnixDomainSocketEndPoint(temporary));
             File.SetUnixFileMode(temporary, OwnerOnly);
             listener.Listen(Backlog);
@@ -92,12 +92,19 @@ internal sealed class UapiSocket : IDisposable
         Listener.Dispose();
     }
 
-    private static string Reason(Exception failure, string directory)
+    // On Linux the HResult of an IOException is the errno; that of others is a code of the runtime's own.
+    private static string Reason(Exception failure, string directory) => failure.HResult switch
     {
-        int errno = failure is SocketException socket ? socket.NativeErrorCode : failure.HResult;
-        return errno == Errno.EROFS ? $"{Errno.Describe(errno)}; mount a tmpfs on {directory}, where wg looks for it."
-            : failure is SocketException ? $"{Errno.Describe(errno)}."
-            : failure.Message;
+        Errno.EROFS => $"{Errno.Describe(Errno.EROFS)}; mount a tmpfs on {directory}, where wg looks for it.",
+        > 0 => $"{Errno.Describe(failure.HResult)}.",
+        _ => failure.Message,
+    };
+
+    // A plain file says why it cannot be made; of what a socket may answer (EROFS, ENOSPC), the runtime makes "unknown socket error".
+    private static void CheckWritable(string temporary)
+    {
+        File.Create(temporary).Dispose();
+        File.Delete(temporary);
     }
 
     private static void MakeDirectory(string directory)

@@ -76,7 +76,7 @@ public class SodiumTests
     [Fact]
     public void A_library_that_is_another_one_says_so()
     {
-        using var copy = new Copy(_ => File.ReadAllBytes(LoadedPath("libc.so")));
+        using var copy = new Copy(_ => File.ReadAllBytes(LoadedPath("libgcc_s")));
         string message = Assert.Throws<SodiumMissingException>(() => Sodium.Load([copy.Path])).Message;
         Assert.True(message.Contains("does not initialise", StringComparison.Ordinal), message);
     }

@@ -280,7 +280,7 @@ internal sealed class FakeMachine
         Udp = new FakeUdp(wire, InetAddress.From(System.Net.IPAddress.Parse(address)));
         Tun.Changed += SignalAll;
         Udp.Changed += SignalAll;
-        Io = new TunnelIo(Tun, Udp, Clock, CreateWaiter, RandomNumberGenerator.Fill) { Suspended = ReadSuspended };
+        Io = new TunnelIo(Tun, Udp, ClockWithSuspends, CreateWaiter, RandomNumberGenerator.Fill) { Suspended = ReadSuspended };
     }
 
     public FakeTun Tun { get; }
@@ -305,6 +305,13 @@ internal sealed class FakeMachine
         Assert.True(SpinWait.SpinUntil(() => Interlocked.Read(ref _suspendSeen) == Interlocked.Read(ref _suspended), TimeSpan.FromSeconds(20)));
     }
 
+    /// <summary>CLOCK_BOOTTIME counts them.</summary>
+    private Moment ClockWithSuspends()
+    {
+        Moment moment = Clock();
+        return moment with { Now = moment.Now + new TimeSpan(Interlocked.Read(ref _suspended)) };
+    }
+
     private TimeSpan ReadSuspended()
     {
         long suspended = Interlocked.Read(ref _suspended);
@@ -316,7 +323,7 @@ internal sealed class FakeMachine
     {
         var waiter = new FakeWaiter(
             () => ((Tun.IsReadable ? Readiness.Tun : Readiness.None) | (Udp.IsReadable ? Readiness.Udp : Readiness.None)) & watched,
-            Clock);
+            ClockWithSuspends);
         lock (_waiters)
         {
             _waiters.Add(waiter);

@@ -361,11 +361,8 @@ public sealed class TunDeviceTests : IDisposable
     [Fact]
     public void IPv6_that_is_switched_off_and_on_again_makes_no_address_either()
     {
-        using TunDevice tun = _namespace.Run(() =>
-        {
-            _namespace.Sysctl("net/ipv6/conf/default/disable_ipv6", "1");
-            return TunDevice.Create("wgt0", new KernelFeatures());
-        });
+        _namespace.Sysctl("net/ipv6/conf/default/disable_ipv6", "1");
+        using TunDevice tun = Create("wgt0");
         Assert.Empty(tun.Features.Refusals);
         _namespace.Ip("link set wgt0 up");
         _namespace.Sysctl("net/ipv6/conf/wgt0/disable_ipv6", "0");

@@ -1,6 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 
 namespace WgSharp.Crypto;
 
@@ -30,8 +28,10 @@ public sealed unsafe class AeadKey : IDisposable
     private static AeadImplementation s_disabled;
     private static AeadImplementation s_chosen;
 
+    private const int StateSize = 64;
+
     /// <summary>The initial state of ChaCha20 (RFC 8439, section 2.3): constants, key, block counter 0, nonce 0. Only ever read.</summary>
-    private readonly uint[] _state;
+    private readonly SecretMemory _state;
     private readonly AeadImplementation _implementation;
     private volatile bool _disposed;
 
@@ -45,11 +45,10 @@ public sealed unsafe class AeadKey : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(key.Length, ChaCha20Poly1305.KeySize);
         _implementation = implementation;
-        _state = GC.AllocateUninitializedArray<uint>(16, pinned: true);
-        Span<byte> state = MemoryMarshal.AsBytes(_state.AsSpan());
+        _state = new SecretMemory(StateSize);
+        Span<byte> state = _state.Span;
         "expand 32-byte k"u8.CopyTo(state);
         key.CopyTo(state[16..]);
-        state[48..].Clear();
     }
 
     /// <summary>What seals and opens in this process: "avx512", "avx2" or "sodium", the best that the processor has and nobody disabled.</summary>
@@ -178,11 +177,10 @@ public sealed unsafe class AeadKey : IDisposable
     public void Dispose()
     {
         _disposed = true;
-        CryptographicOperations.ZeroMemory(MemoryMarshal.AsBytes(_state.AsSpan()));
+        _state.Dispose();
     }
 
-    // Pinned: the address is the array's for life.
-    private uint* State => (uint*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_state));
+    private uint* State => (uint*)_state.Start;
 
     private byte* SodiumKey => (byte*)(State + 4);
 

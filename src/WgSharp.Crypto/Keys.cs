@@ -51,10 +51,10 @@ public readonly struct PublicKey : IEquatable<PublicKey>
     }
 }
 
-/// <summary>Owner of secret bytes: pinned (never copied by the collector), wiped when disposed, silent when printed.</summary>
+/// <summary>Owner of secret bytes: out of the collector's reach, wiped when disposed, silent when printed.</summary>
 public abstract class SecretBytes : IDisposable
 {
-    private readonly byte[] _bytes;
+    private readonly SecretMemory _bytes;
 
     private protected SecretBytes(ReadOnlySpan<byte> bytes, int size)
     {
@@ -63,27 +63,27 @@ public abstract class SecretBytes : IDisposable
             throw new ArgumentException($"A key has {size} bytes, not {bytes.Length}.", nameof(bytes));
         }
 
-        _bytes = GC.AllocateUninitializedArray<byte>(size, pinned: true);
-        bytes.CopyTo(_bytes);
+        _bytes = new SecretMemory(size);
+        bytes.CopyTo(_bytes.Span);
     }
 
     /// <summary>The secret; zeros after <see cref="Dispose()"/>.</summary>
-    public ReadOnlySpan<byte> Span => _bytes;
+    public ReadOnlySpan<byte> Span => _bytes.Span;
 
-    public bool IsZero => CryptographicOperations.FixedTimeEquals(_bytes, stackalloc byte[_bytes.Length]);
+    public bool IsZero => CryptographicOperations.FixedTimeEquals(_bytes.Span, stackalloc byte[_bytes.Length]);
 
     /// <summary>Constant-time comparison.</summary>
-    public bool SameAs(SecretBytes? other) => other is not null && CryptographicOperations.FixedTimeEquals(_bytes, other._bytes);
+    public bool SameAs(SecretBytes? other) => other is not null && CryptographicOperations.FixedTimeEquals(_bytes.Span, other._bytes.Span);
 
     public override string ToString() => "(secret)";
 
     public void Dispose()
     {
-        CryptographicOperations.ZeroMemory(_bytes);
+        _bytes.Dispose();
         GC.SuppressFinalize(this);
     }
 
-    private protected Span<byte> Writable => _bytes;
+    private protected Span<byte> Writable => _bytes.Span;
 }
 
 /// <summary>A Curve25519 private key, clamped when it is made (RFC 7748, section 5).</summary>

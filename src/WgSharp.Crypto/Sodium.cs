@@ -6,8 +6,10 @@ namespace WgSharp.Crypto;
 /// <summary>libsodium could not be loaded; <see cref="Exception.Message"/> is one sentence for the person who starts the program.</summary>
 public sealed class SodiumMissingException : Exception
 {
+    private const string WhatToDo = "install it (Debian and Ubuntu: apt install libsodium23) or put libsodium.so.23 beside the executable.";
+
     public SodiumMissingException()
-        : base("libsodium is missing or unusable: install it (Debian and Ubuntu: apt install libsodium23) or put libsodium.so.23 beside the executable.")
+        : base($"libsodium is missing: {WhatToDo}")
     {
     }
 
@@ -20,6 +22,9 @@ public sealed class SodiumMissingException : Exception
         : base(message, innerException)
     {
     }
+
+    internal static SodiumMissingException Unusable(string path, string reason) =>
+        new($"{path} cannot be used ({reason}), and there is no other libsodium: {WhatToDo}");
 }
 
 /// <summary>Lets a program find out at its start, and not in its first handshake, whether libsodium is there.</summary>
@@ -79,42 +84,64 @@ internal static unsafe partial class Sodium
     internal static partial int crypto_aead_xchacha20poly1305_ietf_decrypt_detached(
         byte* m, byte* nsec, byte* c, ulong clen, byte* mac, byte* ad, ulong adlen, byte* npub, byte* k);
 
+    /// <returns>0, or -1 with errno; the pages are left out of core dumps either way.</returns>
+    [LibraryImport(Library, SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    internal static partial int sodium_mlock(void* addr, nuint len);
+
     private static nint Resolve(string libraryName, Assembly assembly, DllImportSearchPath? searchPath) =>
         string.Equals(libraryName, Library, StringComparison.Ordinal) ? Handle.Value : 0;
 
     private static nint Load() => Load(AppContext.BaseDirectory);
 
-    /// <summary>A copy in <paramref name="directory"/> wins over the system's.</summary>
-    internal static nint Load(string directory)
+    /// <summary>A copy in <paramref name="directory"/> wins over the system's; one that cannot be used (it may need a newer C library) leaves the field to it.</summary>
+    internal static nint Load(string directory) => Load([.. Names.Select(name => Path.Combine(directory, name)).Where(File.Exists), .. Names]);
+
+    /// <exception cref="SodiumMissingException">None can be used; the message says why the first that there is cannot.</exception>
+    internal static nint Load(IReadOnlyList<string> candidates)
     {
-        foreach (string name in Names)
+        string? found = null;
+        string? reason = null;
+        foreach (string candidate in candidates)
         {
-            string beside = Path.Combine(directory, name);
-            if (File.Exists(beside) && TryLoad(beside, out nint handle))
+            if (TryLoad(candidate, out nint handle, out string? why))
             {
                 return handle;
             }
+
+            (found, reason) = reason is null && why is not null ? (candidate, why) : (found, reason);
         }
 
-        foreach (string name in Names)
-        {
-            if (TryLoad(name, out nint handle))
-            {
-                return handle;
-            }
-        }
-
-        throw new SodiumMissingException();
+        throw reason is null ? new SodiumMissingException() : SodiumMissingException.Unusable(found!, reason);
     }
 
-    private static bool TryLoad(string path, out nint handle)
+    /// <param name="why">Why not, where there is such a file.</param>
+    private static bool TryLoad(string candidate, out nint handle, out string? why)
     {
-        if (!NativeLibrary.TryLoad(path, out handle))
+        handle = 0;
+        why = Path.IsPathRooted(candidate) && !SharedObject.IsWhole(candidate) ? "it is not a whole library" : null;
+        if (why is not null)
         {
             return false;
         }
 
+        try
+        {
+            handle = NativeLibrary.Load(candidate);
+        }
+        catch (Exception refused) when (refused is DllNotFoundException or BadImageFormatException)
+        {
+            why = SharedObject.Complaint(refused.Message, candidate);
+            return false;
+        }
+
         // -1 is failure, 1 "already initialised".
-        return NativeLibrary.TryGetExport(handle, "sodium_init", out nint init) && ((delegate* unmanaged<int>)init)() >= 0;
+        if (NativeLibrary.TryGetExport(handle, "sodium_init", out nint init) && ((delegate* unmanaged<int>)init)() >= 0)
+        {
+            return true;
+        }
+
+        why = "it does not initialise";
+        return false;
     }
 }

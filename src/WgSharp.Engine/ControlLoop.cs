@@ -26,6 +26,9 @@ internal sealed class ControlLoop
 
     private static readonly TimeSpan PortRetry = TimeSpan.FromSeconds(5);
 
+    /// <summary>Less than any suspend takes, more than lies between the readings of two clocks.</summary>
+    private static readonly TimeSpan ShortestSuspend = TimeSpan.FromMilliseconds(100);
+
     private readonly TunnelIo _io;
     private readonly Device _device;
     private readonly TunnelLink _link;
@@ -44,6 +47,7 @@ internal sealed class ControlLoop
     private Instant _portRetryAt = Instant.Never;
     private Instant _cookieWindowEnds;
     private int _cookiesLeft;
+    private TimeSpan _suspended;
 
     public ControlLoop(TunnelIo io, Device device, TunnelLink link, IWaiter waiter, HandshakeQueue handshakes, ILogger log)
     {
@@ -55,6 +59,7 @@ internal sealed class ControlLoop
         _outbound = new OutboundPath(io, device, link, log);
         _log = log;
         _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
+        _suspended = io.Suspended();
     }
 
     /// <summary>Any thread: somebody waits for an answer.</summary>
@@ -67,6 +72,7 @@ internal sealed class ControlLoop
         {
             while (!_stopping)
             {
+                NoticeSuspend();
                 if (!TakeTurn() && !_stopping)
                 {
                     _waiter.Wait(NextDeadline());
@@ -105,6 +111,18 @@ internal sealed class ControlLoop
 
         command.Wait();
         return result;
+    }
+
+    /// <summary>Before anything else of the turn: nothing is sent or answered with keys from before.</summary>
+    private void NoticeSuspend()
+    {
+        TimeSpan asleep = _io.Suspended() - _suspended;
+        if (asleep >= ShortestSuspend)
+        {
+            _suspended += asleep;
+            _device.WipeAfterSuspend();
+            Log.Resumed(_log, Math.Round(asleep.TotalSeconds, 1));
+        }
     }
 
     /// <summary>One turn.</summary>

@@ -35,4 +35,7 @@ internal static partial class Log
 
     [LoggerMessage(10, LogLevel.Warning, "A WireGuard message to {Peer} at {Endpoint} is dropped: it goes in circles, or through more than seven tunnels; give the endpoint a route outside the tunnel")]
     public static partial void RoutingLoop(ILogger log, PublicKey peer, object endpoint);
+
+    [LoggerMessage(11, LogLevel.Information, "The machine was suspended for {Seconds} s; sessions are wiped")]
+    public static partial void Resumed(ILogger log, double seconds);
 }

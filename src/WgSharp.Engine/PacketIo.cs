@@ -134,4 +134,8 @@ public interface IWaiter : IDisposable
 /// <summary>Everything a tunnel needs of the machine it runs on.</summary>
 /// <param name="Clock">One reading of CLOCK_BOOTTIME and CLOCK_REALTIME.</param>
 /// <param name="CreateWaiter">A waiter for the given readiness (Tun, Udp, both, or None for wake-ups and deadlines only).</param>
-public sealed record TunnelIo(ITunDevice Tun, IUdpSocket Udp, Func<Moment> Clock, Func<Readiness, IWaiter> CreateWaiter, FillRandom Random);
+public sealed record TunnelIo(ITunDevice Tun, IUdpSocket Udp, Func<Moment> Clock, Func<Readiness, IWaiter> CreateWaiter, FillRandom Random)
+{
+    /// <summary>How long the machine has been suspended since it started: whoever sees that grow was asleep with it. A waiter for wake-ups returns when it has grown.</summary>
+    public Func<TimeSpan> Suspended { get; init; } = static () => TimeSpan.Zero;
+}

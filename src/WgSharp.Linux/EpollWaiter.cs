@@ -18,6 +18,7 @@ public sealed unsafe class EpollWaiter : IWaiter
     private const ulong WakeKey = 1;
     private const ulong TimerKey = 2;
     private const ulong TunKey = 3;
+    private const ulong ResumeKey = 7;
     private const int MaxEvents = 8;
 
     /// <summary>struct epoll_event is packed on x86-64 only (sys/epoll.h); the data word ends it everywhere.</summary>
@@ -27,6 +28,7 @@ public sealed unsafe class EpollWaiter : IWaiter
     private readonly FileDescriptor _wake;
     private readonly FileDescriptor? _timer;
     private readonly int _timerClock;
+    private readonly FileDescriptor? _resume;
     private readonly UdpSocket? _udp;
     private Instant _armed = Instant.Never;
 
@@ -43,6 +45,10 @@ public sealed unsafe class EpollWaiter : IWaiter
         Add(_epoll, _wake, WakeKey);
         Add(_epoll, _timer, TimerKey);
         Add(_epoll, tun?.Descriptor, TunKey);
+
+        // Who waits for packets is woken by them; the control loop sleeps for as long as it likes.
+        _resume = tun is null && udp is null ? ResumeSignal.Create(features) : null;
+        Add(_epoll, _resume, ResumeKey);
         _udp = udp;
         udp?.Watch(_epoll);
     }
@@ -106,6 +112,7 @@ public sealed unsafe class EpollWaiter : IWaiter
         _epoll.Dispose();
         _wake.Dispose();
         _timer?.Dispose();
+        _resume?.Dispose();
     }
 
     internal static void Add(FileDescriptor epoll, FileDescriptor? descriptor, ulong key, uint events = Libc.EPOLLIN)
@@ -195,6 +202,10 @@ public sealed unsafe class EpollWaiter : IWaiter
                 case TimerKey:
                     Drain(_timer!);
                     _armed = Instant.Never;
+                    break;
+                case ResumeKey:
+                    ResumeSignal.Take(_resume!);
+                    ready |= Readiness.Woken;
                     break;
                 case TunKey:
                     ready |= (what & Libc.EPOLLIN) != 0 ? Readiness.Tun : Readiness.None;

@@ -53,8 +53,11 @@ public enum KernelFeature
     /// <summary>RTM_GETROUTE: whether the route to a peer still leaves through the interface that it is heard on.</summary>
     Routes = 1 << 15,
 
+    /// <summary>No multicast and no link-local address (IFLA_INET6_ADDR_GEN_MODE, 3.17): the interface sends nothing of its own.</summary>
+    Silence = 1 << 16,
+
     /// <summary>SO_ATTACH_REUSEPORT_CBPF (4.5): sockets that only send, so that a peer behind a full link has its own.</summary>
-    Lanes = 1 << 16,
+    Lanes = 1 << 17,
 }
 
 /// <summary>
@@ -82,6 +85,7 @@ public sealed class KernelFeatures
         ("boottimer", KernelFeature.BootTimer),
         ("devnetns", KernelFeature.DevNetNs),
         ("routes", KernelFeature.Routes),
+        ("silence", KernelFeature.Silence),
         ("lanes", KernelFeature.Lanes),
     ];
 

@@ -169,6 +169,7 @@ internal static unsafe partial class Libc
     internal const uint EPOLLERR = 8;
     internal const uint EPOLLHUP = 16;
     internal const int TFD_TIMER_ABSTIME = 1;
+    internal const int TFD_TIMER_CANCEL_ON_SET = 2;
     internal const int CLOCK_REALTIME = 0;
     internal const int CLOCK_MONOTONIC = 1;
     internal const int CLOCK_BOOTTIME = 7;
@@ -181,6 +182,7 @@ internal static unsafe partial class Libc
     internal const nuint TUNGETFEATURES = 0x800454cf;
     internal const nuint TUNSETOFFLOAD = 0x400454d0;
     internal const nuint TUNGETIFF = 0x800454d2;
+    internal const nuint TUNGETVNETHDRSZ = 0x800454d7;
     internal const nuint TUNSETVNETHDRSZ = 0x400454d8;
     internal const nuint TUNGETDEVNETNS = 0x54e3;
     internal const uint TUN_F_CSUM = 0x01;
@@ -188,6 +190,8 @@ internal static unsafe partial class Libc
     internal const uint TUN_F_TSO6 = 0x04;
     internal const uint TUN_F_USO4 = 0x20;
     internal const uint TUN_F_USO6 = 0x40;
+    internal const nuint SIOCGIFFLAGS = 0x8913;
+    internal const nuint SIOCSIFFLAGS = 0x8914;
     internal const nuint SIOCSIFMTU = 0x8922;
     internal const nuint SIOCSIFTXQLEN = 0x8943;
 
@@ -201,6 +205,7 @@ internal static unsafe partial class Libc
     internal const ushort RTM_NEWLINK = 16;
     internal const ushort RTM_DELLINK = 17;
     internal const ushort RTM_GETLINK = 18;
+    internal const ushort RTM_SETLINK = 19;
     internal const ushort RTM_NEWROUTE = 24;
     internal const ushort RTM_GETROUTE = 26;
     internal const ushort RTM_NEWNSID = 88;
@@ -224,8 +229,12 @@ internal static unsafe partial class Libc
     internal const ushort RTA_MARK = 16;
     internal const ushort IFLA_IFNAME = 3;
     internal const ushort IFLA_MTU = 4;
+    internal const ushort IFLA_AF_SPEC = 26;
     internal const ushort IFLA_TARGET_NETNSID = 46;
     internal const ushort NETNSA_NSID = 1;
     internal const ushort NETNSA_FD = 3;
+    internal const ushort IFLA_INET6_ADDR_GEN_MODE = 8;
+    internal const byte IN6_ADDR_GEN_MODE_NONE = 1;
     internal const uint IFF_UP = 1;
+    internal const short IFF_MULTICAST = 0x1000;
 }

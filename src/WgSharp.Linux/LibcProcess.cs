@@ -39,6 +39,9 @@ internal static unsafe partial class LibcProcess
     [LibraryImport(Library, SetLastError = true)]
     public static partial int fcntl(int descriptor, int command, int argument);
 
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int open(string path, int flags);
+
     [LibraryImport(Library, SetLastError = true)]
     public static partial int dup2(int from, int to);
 
@@ -65,9 +68,6 @@ internal static unsafe partial class LibcProcess
 
     [LibraryImport(Library)]
     public static partial int posix_spawn_file_actions_destroy(byte* fileActions);
-
-    [LibraryImport(Library)]
-    public static partial int posix_spawn_file_actions_addopen(byte* fileActions, int descriptor, byte* path, int flags, uint mode);
 
     [LibraryImport(Library)]
     public static partial int posix_spawn_file_actions_adddup2(byte* fileActions, int from, int to);

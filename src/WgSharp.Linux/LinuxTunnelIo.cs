@@ -10,7 +10,7 @@ public sealed class LinuxTunnelIo : IDisposable
         Tun = tun;
         Udp = udp;
         Features = features;
-        Io = new TunnelIo(tun, udp, SystemClock.Read, CreateWaiter, SystemRandom.Fill);
+        Io = new TunnelIo(tun, udp, SystemClock.Read, CreateWaiter, SystemRandom.Fill) { Suspended = SystemClock.Suspended };
     }
 
     public TunDevice Tun { get; }

@@ -144,6 +144,21 @@ internal ref struct NetlinkRequest
         Add(type, data);
     }
 
+    /// <summary>An attribute that holds those which are added until its <see cref="End"/>.</summary>
+    /// <returns>Where it begins.</returns>
+    internal int Begin(ushort type)
+    {
+        int start = _length;
+        Add(type, []);
+        return start;
+    }
+
+    internal readonly void End(int start)
+    {
+        ushort length = (ushort)(_length - start);
+        MemoryMarshal.Write(_bytes[start..], in length);
+    }
+
     /// <summary>The finished request.</summary>
     internal readonly ReadOnlySpan<byte> Finish()
     {

@@ -69,6 +69,22 @@ internal sealed unsafe class NetlinkSocket : IDisposable
         return errno == 0 && !answer.TryReadLink(out index, out up, out mtu) ? Errno.EPROTO : errno;
     }
 
+    /// <summary>No address of its own making for an interface of this namespace: IPv6 gives it no link-local one when it comes up.</summary>
+    /// <returns>0, or the errno: EAFNOSUPPORT where the kernel has no IPv6, EPERM where a container may not.</returns>
+    internal int StopAddressGeneration(string name)
+    {
+        var request = new NetlinkRequest(stackalloc byte[128], Libc.RTM_SETLINK, Libc.NLM_F_REQUEST | Libc.NLM_F_ACK, ++_sequence, bodySize: 16);
+        ifreq named = default;
+        InterfaceName.Write(name, ref named);
+        request.Add(Libc.IFLA_IFNAME, new ReadOnlySpan<byte>(named.ifr_name, ifreq.IFNAMSIZ));
+        int families = request.Begin(Libc.IFLA_AF_SPEC);
+        int ipv6 = request.Begin(Libc.AF_INET6);
+        request.Add(Libc.IFLA_INET6_ADDR_GEN_MODE, [Libc.IN6_ADDR_GEN_MODE_NONE]);
+        request.End(ipv6);
+        request.End(families);
+        return Ask(request.Finish(), out _);
+    }
+
     /// <summary>Asks through which interface an IPv4 packet with this source and mark would leave.</summary>
     /// <returns>0, or the errno: EINVAL where the source is not ours, ENETUNREACH where there is no route.</returns>
     internal int AskRoute(in InetAddress destination, in InetAddress source, uint mark, out int outgoing)

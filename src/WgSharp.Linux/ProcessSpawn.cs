@@ -11,7 +11,7 @@ namespace WgSharp.Linux;
 public sealed record SpawnedProcess(int ProcessId, SafeFileHandle StandardError);
 
 /// <summary>
-/// Starts this program again, detached: .NET cannot fork. Standard input and output are /dev/null (or output is the caller's
+/// Starts this program again, detached: .NET cannot fork. Standard input and output lead nowhere (or output is the caller's
 /// standard error where that is the journal), standard error is a pipe to the caller, every other descriptor stays behind.
 /// </summary>
 public static unsafe class ProcessSpawn
@@ -19,7 +19,7 @@ public static unsafe class ProcessSpawn
     /// <param name="program">The path to execute; its last part is the name that ps and pidof know the process by.</param>
     /// <param name="arguments">argv, with the program's name first.</param>
     /// <param name="additions">NAME=VALUE each, added to the environment.</param>
-    /// <param name="keepStandardError">Descriptor 1 of the new process is this one's standard error instead of /dev/null.</param>
+    /// <param name="keepStandardError">Descriptor 1 of the new process is this one's standard error instead of leading nowhere.</param>
     /// <param name="keepDescriptors">Handed on besides the first three.</param>
     /// <exception cref="IOException">The machine refused; HResult is the errno.</exception>
     public static SpawnedProcess Detached(
@@ -33,10 +33,11 @@ public static unsafe class ProcessSpawn
 
         int readEnd = AboveStandard(ends[0]);
         int writeEnd = AboveStandard(ends[1]);
+        (int input, int output) = OpenNowhere();
         CloseOnExec(keepDescriptors);
         try
         {
-            int process = Spawn(program, arguments, additions, keepStandardError, writeEnd);
+            int process = Spawn(program, arguments, additions, input, keepStandardError ? 2 : output, writeEnd);
             return new SpawnedProcess(process, new SafeFileHandle(readEnd, ownsHandle: true));
         }
         catch
@@ -47,6 +48,8 @@ public static unsafe class ProcessSpawn
         finally
         {
             _ = LibcProcess.close(writeEnd);
+            _ = LibcProcess.close(input);
+            _ = LibcProcess.close(output);
         }
     }
 
@@ -89,7 +92,7 @@ public static unsafe class ProcessSpawn
     /// <summary>Files that this process makes from now on are its owner's alone.</summary>
     public static void KeepFilesPrivate() => _ = LibcProcess.umask(0x3f);
 
-    private static int Spawn(string program, IReadOnlyList<string> arguments, IReadOnlyList<string> additions, bool keepStandardError, int standardError)
+    private static int Spawn(string program, IReadOnlyList<string> arguments, IReadOnlyList<string> additions, int input, int output, int standardError)
     {
         byte* fileActions = stackalloc byte[LibcProcess.OpaqueSize];
         byte* attributes = stackalloc byte[LibcProcess.OpaqueSize];
@@ -101,16 +104,13 @@ public static unsafe class ProcessSpawn
         Check(LibcProcess.posix_spawnattr_init(attributes));
         try
         {
-            fixed (byte* devNull = "/dev/null\0"u8)
-            {
-                Check(LibcProcess.posix_spawn_file_actions_addopen(fileActions, 0, devNull, LibcProcess.O_RDWR, 0));
-                Check(LibcProcess.posix_spawn_file_actions_adddup2(fileActions, keepStandardError ? 2 : 0, 1));
-                Check(LibcProcess.posix_spawn_file_actions_adddup2(fileActions, standardError, 2));
-                SetSignals(attributes);
-                int process;
-                Check(LibcProcess.posix_spawn(&process, path, fileActions, attributes, argv, environment));
-                return process;
-            }
+            Check(LibcProcess.posix_spawn_file_actions_adddup2(fileActions, input, 0));
+            Check(LibcProcess.posix_spawn_file_actions_adddup2(fileActions, output, 1));
+            Check(LibcProcess.posix_spawn_file_actions_adddup2(fileActions, standardError, 2));
+            SetSignals(attributes);
+            int process;
+            Check(LibcProcess.posix_spawn(&process, path, fileActions, attributes, argv, environment));
+            return process;
         }
         finally
         {
@@ -137,6 +137,28 @@ public static unsafe class ProcessSpawn
         _ = LibcProcess.sigdelset(signals, SigKill);
         _ = LibcProcess.sigdelset(signals, SigStop);
         Check(LibcProcess.posix_spawnattr_setsigdefault(attributes, signals));
+    }
+
+    /// <summary>Nothing to be read, and what is written is lost: /dev/null, or where a container has none, pipes whose other ends are closed.</summary>
+    private static (int Input, int Output) OpenNowhere()
+    {
+        int file = LibcProcess.open("/dev/null", LibcProcess.O_RDWR | LibcProcess.O_CLOEXEC);
+        if (file >= 0)
+        {
+            int input = AboveStandard(file);
+            return (input, LibcProcess.fcntl(input, LibcProcess.F_DUPFD_CLOEXEC, 3));
+        }
+
+        int* silent = stackalloc int[2];
+        int* lost = stackalloc int[2];
+        if (LibcProcess.pipe2(silent, LibcProcess.O_CLOEXEC) != 0 || LibcProcess.pipe2(lost, LibcProcess.O_CLOEXEC) != 0)
+        {
+            throw Failed("pipe", Marshal.GetLastPInvokeError());
+        }
+
+        _ = LibcProcess.close(silent[1]);
+        _ = LibcProcess.close(lost[0]);
+        return (AboveStandard(silent[0]), AboveStandard(lost[1]));
     }
 
     /// <summary>A caller may have closed its standard descriptors; a pipe in their place would be overwritten by the file actions.</summary>

@@ -16,6 +16,17 @@ public static unsafe class SystemClock
     /// <summary>One reading of both.</summary>
     public static Moment Read() => new(Now, new UnixTime(Read(Libc.CLOCK_REALTIME)));
 
+    /// <summary>
+    /// How long the machine has been suspended since it started: what CLOCK_BOOTTIME has counted and CLOCK_MONOTONIC has not. Between the readings time may
+    /// pass, which makes it less and never more: one that is too small is corrected by the next, one that is too large would be a suspend that never was.
+    /// </summary>
+    public static TimeSpan Suspended()
+    {
+        long boot = Read(ClockId);
+        long monotonic = Read(Libc.CLOCK_MONOTONIC);
+        return TimeSpan.FromTicks(Math.Max(boot - monotonic, 0) / TimeSpan.NanosecondsPerTick);
+    }
+
     private static int ChooseClock()
     {
         timespec time;

@@ -42,7 +42,7 @@ public sealed unsafe class TunDevice : ITunDevice
 
     internal KernelFeatures Features => _features;
 
-    /// <summary>Creates the interface under exactly this name, in the network namespace of the caller, with MTU 1420, its link down.</summary>
+    /// <summary>Creates the interface under exactly this name, in the network namespace of the caller, with MTU 1420, silent, its link down.</summary>
     /// <exception cref="TunException">It cannot be had; the message says what to do.</exception>
     public static TunDevice Create(string name, KernelFeatures features)
     {
@@ -52,6 +52,7 @@ public sealed unsafe class TunDevice : ITunDevice
         {
             bool vnetHeader = TunSetup.Attach(descriptor, name, features);
             TunSetup.Size(name, DefaultMtu, QueueLength);
+            TunSetup.Silence(name, features);
             TunSetup.ProbeNamespace(descriptor, features);
             return new TunDevice(descriptor, name, vnetHeader, features);
         }
@@ -62,7 +63,7 @@ public sealed unsafe class TunDevice : ITunDevice
         }
     }
 
-    /// <summary>Takes over a descriptor that another program attached to an interface (<c>WG_TUN_FD</c>); its MTU stays.</summary>
+    /// <summary>Takes over a descriptor that another program attached to an interface (<c>WG_TUN_FD</c>); how that one set its interface up (MTU, multicast, addresses) stays.</summary>
     /// <exception cref="TunException">It is not one, or it has packet information headers (no IFF_NO_PI).</exception>
     public static TunDevice Adopt(int fd, KernelFeatures features)
     {

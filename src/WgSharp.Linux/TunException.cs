@@ -51,6 +51,9 @@ public sealed class TunException : IOException
     internal static TunException Adopt(int fd, int errno) => new(
         $"File descriptor {fd} is not a TUN device with an interface attached: {Errno.Describe(errno)}.", errno);
 
+    internal static TunException PacketInformation(int fd) => new(
+        $"File descriptor {fd} puts packet information before each packet: attach it to its interface with IFF_NO_PI.", Errno.EINVAL);
+
     internal static TunException Name(string name, string why) =>
         new($"'{name}' cannot be the name of an interface: {why}.", Errno.EINVAL);
 

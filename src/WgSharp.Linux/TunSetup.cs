@@ -68,7 +68,7 @@ internal static unsafe class TunSetup
             throw TunException.Adopt(fd, Marshal.GetLastPInvokeError());
         }
 
-        if ((request.ifr_flags & Libc.IFF_TUN) == 0 || (request.ifr_flags & Libc.IFF_NO_PI) == 0)
+        if ((request.ifr_flags & Libc.IFF_TUN) == 0)
         {
             throw TunException.Adopt(fd, Errno.EINVAL);
         }
@@ -79,6 +79,11 @@ internal static unsafe class TunSetup
             || Libc.fcntl(descriptor, Libc.F_SETFD, Libc.FD_CLOEXEC) < 0)
         {
             throw TunException.Adopt(fd, Marshal.GetLastPInvokeError());
+        }
+
+        if ((request.ifr_flags & Libc.IFF_NO_PI) == 0 || WantsPacketInformation(descriptor, request.ifr_flags))
+        {
+            throw TunException.PacketInformation(fd);
         }
 
         // Attached with the header, it stays on the wire whatever is switched off; only the offloads behind it can go.
@@ -117,6 +122,33 @@ internal static unsafe class TunSetup
         _ = Libc.ioctl(socket, Libc.SIOCSIFTXQLEN, &request);
     }
 
+    /// <summary>
+    /// An interface that says nothing of itself, as the kernel module's: without multicast (no listener reports), and without a link-local address
+    /// that the kernel would make (and ask for routers from) when it comes up. With ::/0 as allowed IPs each of these packets would begin a handshake.
+    /// </summary>
+    internal static void Silence(string name, KernelFeatures features)
+    {
+        if (!features.Wants(KernelFeature.Silence))
+        {
+            return;
+        }
+
+        (string call, int errno) = ("SIOCSIFFLAGS", ClearMulticast(name));
+        if (errno == 0)
+        {
+            (call, errno) = ("IFLA_INET6_ADDR_GEN_MODE", StopAddressGeneration(name));
+        }
+
+        if (errno == 0)
+        {
+            features.Found(KernelFeature.Silence);
+        }
+        else
+        {
+            features.Refused(KernelFeature.Silence, call, errno);
+        }
+    }
+
     internal static void ProbeNamespace(FileDescriptor descriptor, KernelFeatures features)
     {
         if (!features.Wants(KernelFeature.DevNetNs))
@@ -149,6 +181,35 @@ internal static unsafe class TunSetup
         return offload | (features.Has(KernelFeature.Uso) ? TunOffload.Udp : TunOffload.None);
     }
 
+    private static int ClearMulticast(string name)
+    {
+        using FileDescriptor socket = FileDescriptor.Required(Libc.socket(Libc.AF_UNIX, Libc.SOCK_DGRAM | Libc.SOCK_CLOEXEC, 0), "socket AF_UNIX");
+        ifreq request = default;
+        InterfaceName.Write(name, ref request);
+        if (Libc.ioctl(socket, Libc.SIOCGIFFLAGS, &request) < 0)
+        {
+            return Marshal.GetLastPInvokeError();
+        }
+
+        request.ifr_flags &= ~Libc.IFF_MULTICAST;
+        return Libc.ioctl(socket, Libc.SIOCSIFFLAGS, &request) == 0 ? 0 : Marshal.GetLastPInvokeError();
+    }
+
+    /// <returns>0, also where there is no IPv6 that could make an address; or the errno.</returns>
+    private static int StopAddressGeneration(string name)
+    {
+        try
+        {
+            using var rtnetlink = new NetlinkSocket(groups: 0);
+            int errno = rtnetlink.StopAddressGeneration(name);
+            return errno == Errno.EAFNOSUPPORT ? 0 : errno;
+        }
+        catch (IOException refused)
+        {
+            return refused.HResult;
+        }
+    }
+
     private static FileDescriptor? TryOpenNode(out int errno)
     {
         FileDescriptor? descriptor = FileDescriptor.From(Libc.open(Node, Libc.O_RDWR | Libc.O_NONBLOCK | Libc.O_CLOEXEC, 0));
@@ -171,6 +232,31 @@ internal static unsafe class TunSetup
 
         const ulong tun = (10 << 8) | 200;
         return Libc.mknod(Node, Libc.S_IFCHR | 0x180, tun) == 0 ? 0 : Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>
+    /// Whether four bytes of packet information stand before each packet. TUNGETIFF does not tell: its IFF_NO_PI has the value of IFF_NOFILTER, which
+    /// a TUN always has. But a write does, in the order in which the kernel takes it apart: packet information, then the virtio header, then the packet.
+    /// This one is too short for all of them together, and ends in memory that is not there: EINVAL comes from who counts four bytes more, EFAULT from
+    /// who goes on to read. No packet comes of it either way (without the virtio header, a count of one in the interface's dropped ones).
+    /// </summary>
+    private static bool WantsPacketInformation(FileDescriptor descriptor, short flags)
+    {
+        const int packetInformation = 4;
+        byte* readable = stackalloc byte[packetInformation];
+        new Span<byte>(readable, packetInformation).Clear();
+        iovec* pieces = stackalloc iovec[2];
+        int rest = packetInformation - 1;
+        if ((flags & Libc.IFF_VNET_HDR) != 0)
+        {
+            int header = VirtioNetHeader.Size;
+            _ = Libc.ioctl(descriptor, Libc.TUNGETVNETHDRSZ, &header);
+            pieces[0] = new iovec { iov_base = readable, iov_len = packetInformation };
+            rest = header - 1;
+        }
+
+        pieces[1] = new iovec { iov_base = null, iov_len = (nuint)rest };
+        return Libc.writev(descriptor, pieces, 2) < 0 && Marshal.GetLastPInvokeError() == Errno.EINVAL;
     }
 
     private static bool KernelKnowsVnetHeader(FileDescriptor descriptor, KernelFeatures features)

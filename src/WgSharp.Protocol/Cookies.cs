@@ -152,12 +152,12 @@ internal sealed class CookieChecker : IDisposable
 /// <summary>What cookies are made with for two minutes. Any thread; one that still reads it while it is wiped finds a cookie wrong that is not.</summary>
 internal sealed class CookieSecret : IDisposable
 {
-    private readonly byte[] _bytes = GC.AllocateArray<byte>(Blake2s.HashSize, pinned: true);
+    private readonly SecretMemory _bytes = new(Blake2s.HashSize);
     private readonly Instant _birth;
 
     public CookieSecret(FillRandom random, Instant now)
     {
-        random(_bytes);
+        random(_bytes.Span);
         _birth = now;
     }
 
@@ -170,10 +170,10 @@ internal sealed class CookieSecret : IDisposable
         int length = source.Address.Length;
         source.Address.CopyTo(bytes);
         BinaryPrimitives.WriteUInt16BigEndian(bytes[length..], source.Port);
-        Blake2s.Mac(_bytes, bytes[..(length + sizeof(ushort))], cookie);
+        Blake2s.Mac(_bytes.Span, bytes[..(length + sizeof(ushort))], cookie);
     }
 
-    public void Dispose() => CryptographicOperations.ZeroMemory(_bytes);
+    public void Dispose() => _bytes.Dispose();
 }
 
 /// <summary>The initiator's side, one per peer: writes mac1 and mac2, keeps the peer's latest cookie. Control loop only.</summary>
@@ -184,7 +184,7 @@ internal sealed class CookieMaker : IDisposable
 
     private readonly PublicKey _peer;
     private readonly byte[] _lastMac1 = new byte[Blake2s.MacSize];
-    private readonly byte[] _cookie = GC.AllocateArray<byte>(Blake2s.MacSize, pinned: true);
+    private readonly SecretMemory _cookie = new(Blake2s.MacSize);
     private Instant _cookieBirth;
     private bool _hasCookie;
     private bool _awaitsReply;
@@ -203,7 +203,7 @@ internal sealed class CookieMaker : IDisposable
 
         if (_hasCookie && !_cookieBirth.IsOlderThan(CookieLifetime, now))
         {
-            Blake2s.Mac(_cookie, Macs.BeforeMac2(message), Macs.Mac2(message));
+            Blake2s.Mac(_cookie.Span, Macs.BeforeMac2(message), Macs.Mac2(message));
         }
         else
         {
@@ -228,7 +228,7 @@ internal sealed class CookieMaker : IDisposable
             return false;
         }
 
-        cookie.CopyTo(_cookie);
+        cookie.CopyTo(_cookie.Span);
         CryptographicOperations.ZeroMemory(cookie);
         _cookieBirth = now;
         _hasCookie = true;
@@ -238,7 +238,7 @@ internal sealed class CookieMaker : IDisposable
 
     public void Dispose()
     {
-        CryptographicOperations.ZeroMemory(_cookie);
+        _cookie.Dispose();
         _hasCookie = false;
     }
 }

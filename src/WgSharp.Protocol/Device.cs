@@ -180,6 +180,20 @@ public sealed partial class Device : IDisposable
         }
     }
 
+    /// <summary>
+    /// The machine was suspended, and may have been in other hands meanwhile: sessions and handshakes are wiped, what is staged and all timers but that
+    /// of the keys stay (the kernel's wg_pm_notification, which does it before; nobody asks us then).
+    /// </summary>
+    public void WipeAfterSuspend()
+    {
+        foreach (Peer peer in _peers)
+        {
+            WipeSessions(peer);
+            peer.Timers.NoteSessionsWiped();
+            Plan(peer);
+        }
+    }
+
     /// <summary>The earliest moment at which a timer may be due; Never if none.</summary>
     public Instant NextDeadline
     {

@@ -35,8 +35,8 @@ internal sealed class Handshake : IDisposable
 
     private readonly Peer _peer;
 
-    /// <summary>Pinned: the symmetric state, then the static-static secret.</summary>
-    private readonly byte[] _secrets = GC.AllocateArray<byte>(SymmetricState.Size + SecretSize, pinned: true);
+    /// <summary>The symmetric state, then the static-static secret.</summary>
+    private readonly SecretMemory _secrets = new(SymmetricState.Size + SecretSize);
 
     private State _state;
     private PrivateKey? _ephemeral;
@@ -296,7 +296,7 @@ internal sealed class Handshake : IDisposable
     /// <summary>Wipes what a handshake under way left. What protects against replay and what belongs to the static keys stays.</summary>
     public void Clear()
     {
-        CryptographicOperations.ZeroMemory(_secrets.AsSpan(0, SymmetricState.Size));
+        CryptographicOperations.ZeroMemory(_secrets.Span[..SymmetricState.Size]);
         ReplaceEphemeral(null);
         _remoteEphemeral = default;
         _remoteIndex = 0;
@@ -314,12 +314,13 @@ internal sealed class Handshake : IDisposable
     {
         Clear();
         ForgetStaticStatic();
+        _secrets.Dispose();
         Cookies.Dispose();
     }
 
-    private SymmetricState OwnState => new(_secrets);
+    private SymmetricState OwnState => new(_secrets.Span);
 
-    private Span<byte> StaticStatic => _secrets.AsSpan(SymmetricState.Size, SecretSize);
+    private Span<byte> StaticStatic => _secrets.Span[SymmetricState.Size..];
 
     private bool TryComputeStaticStatic(StaticIdentity identity)
     {

@@ -97,6 +97,9 @@ internal sealed class PeerTimers
     /// <summary>Keys were derived: they live for 540 s unless younger ones come.</summary>
     public void NoteSessionDerived(Instant now) => _zeroKeyMaterial = now + ZeroKeyMaterialTimeout;
 
+    /// <summary>There are no keys left to be wiped.</summary>
+    public void NoteSessionsWiped() => _zeroKeyMaterial = Instant.Never;
+
     /// <summary>A response was accepted, or our keypair confirmed.</summary>
     public void NoteHandshakeComplete()
     {

@@ -11,6 +11,9 @@ internal static partial class DaemonLog
     [LoggerMessage(Level = LogLevel.Information, Message = "{Refusal}")]
     public static partial void FeatureMissing(this ILogger log, string refusal);
 
+    [LoggerMessage(Level = LogLevel.Information, Message = "Not all keys can be locked into memory (RLIMIT_MEMLOCK): {Reason}; they may be written to swap")]
+    public static partial void KeysNotLocked(this ILogger log, string reason);
+
     [LoggerMessage(Level = LogLevel.Information, Message = "The daemon ends: {Reason}")]
     public static partial void Stopping(this ILogger log, string reason);
 

@@ -21,6 +21,12 @@ internal static class Program
 
     public static async Task<int> Main(string[] arguments)
     {
+        if (ProcessLimits.Prepare() is { } tooLow)
+        {
+            ProcessLimits.Say($"wgsharp: {tooLow}");
+            return Failure;
+        }
+
         try
         {
             var commandLine = CommandLine.Parse(arguments);
@@ -63,6 +69,11 @@ internal static class Program
         InterfaceName.Check(commandLine.InterfaceName);
         Settings settings = Settings.Read(
             Settings.DefaultDirectory, commandLine.InterfaceName, Environment.GetEnvironmentVariables(), commandLine.Settings);
+        if (!settings.CoreDumps)
+        {
+            ProcessLimits.ForbidDumps();
+        }
+
         var order = new TunnelOrder(
             commandLine.InterfaceName, settings, Detach.InheritedDescriptor("WG_TUN_FD"), Detach.InheritedDescriptor("WG_UAPI_FD"));
         Directory.SetCurrentDirectory("/");

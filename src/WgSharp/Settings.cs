@@ -38,6 +38,7 @@ internal sealed record Settings
         ("disable", "what not to use, of what the start-up line shows: gso,gro,tso,uso,...", ApplyDisable),
         ("threads", "packet threads; 0 (the default): by the number of processors", ApplyThreads),
         ("log_level", "silent, error, warning, info (the default), debug or trace", ApplyLogLevel),
+        ("core_dumps", "yes: a crash may leave one, with the keys in it; no (the default): never", ApplyCoreDumps),
     ];
 
     /// <summary>Kernel features to do without.</summary>
@@ -51,6 +52,9 @@ internal sealed record Settings
 
     /// <summary>Null: nothing at all.</summary>
     public LogEventLevel? LogLevel { get; private init; } = LogEventLevel.Information;
+
+    /// <summary>For debugging; there are keys in them.</summary>
+    public bool CoreDumps { get; private init; }
 
     public static bool IsKnown(string name) => Array.Exists(_known, known => known.Name == name);
 
@@ -172,6 +176,13 @@ internal sealed record Settings
         int.TryParse(line.Value, NumberStyles.None, CultureInfo.InvariantCulture, out int threads) && threads <= MaxThreads
             ? settings with { Threads = threads }
             : throw new SettingsException($"{line.Origin}: '{line.Value}' is not a number of threads from 0 to {MaxThreads}.");
+
+    private static Settings ApplyCoreDumps(Settings settings, SettingLine line) => line.Value switch
+    {
+        "yes" => settings with { CoreDumps = true },
+        "no" => settings with { CoreDumps = false },
+        _ => throw new SettingsException($"{line.Origin}: '{line.Value}' is neither yes nor no."),
+    };
 
     private static Settings ApplyLogLevel(Settings settings, SettingLine line) =>
         TryParseLevel(line.Value, out LogEventLevel? level)

@@ -148,6 +148,11 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
             _log.Started(Program.Version, $"{_io!.Features} | aead {AeadKey.Implementation} | threads {_tunnel!.Threads}");
         }
 
+        if (SecretMemory.LockRefusal is { } reason)
+        {
+            _log.KeysNotLocked(reason);
+        }
+
         foreach (string refusal in _io!.Features.Refusals)
         {
             _log.FeatureMissing(refusal);

@@ -51,7 +51,7 @@ internal sealed class UapiSocket : IDisposable
         {
             MakeDirectory(directory);
             EnsureFree(path, patience);
-            File.Delete(temporary);
+            CheckWritable(temporary);
             listener.Bind(new UnixDomainSocketEndPoint(temporary));
             File.SetUnixFileMode(temporary, OwnerOnly);
             listener.Listen(Backlog);
@@ -59,10 +59,10 @@ internal sealed class UapiSocket : IDisposable
             File.Move(temporary, path, overwrite: true);
             return new UapiSocket(listener, path, identity);
         }
-        catch (Exception failure) when (failure is SocketException or UnauthorizedAccessException)
+        catch (Exception failure) when (failure is SocketException or UnauthorizedAccessException or IOException { HResult: not Errno.EADDRINUSE })
         {
             listener.Dispose();
-            throw new IOException($"The control socket {path} cannot be made: {failure.Message}", failure);
+            throw new IOException($"The control socket {path} cannot be made: {Reason(failure, directory)}", failure);
         }
         catch
         {
@@ -90,6 +90,21 @@ internal sealed class UapiSocket : IDisposable
     {
         RemoveFile();
         Listener.Dispose();
+    }
+
+    // On Linux the HResult of an IOException is the errno; that of others is a code of the runtime's own.
+    private static string Reason(Exception failure, string directory) => failure.HResult switch
+    {
+        Errno.EROFS => $"{Errno.Describe(Errno.EROFS)}; mount a tmpfs on {directory}, where wg looks for it.",
+        > 0 => $"{Errno.Describe(failure.HResult)}.",
+        _ => failure.Message,
+    };
+
+    // A plain file says why it cannot be made; of what a socket may answer (EROFS, ENOSPC), the runtime makes "unknown socket error".
+    private static void CheckWritable(string temporary)
+    {
+        File.Create(temporary).Dispose();
+        File.Delete(temporary);
     }
 
     private static void MakeDirectory(string directory)

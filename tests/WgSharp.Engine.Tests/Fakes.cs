@@ -307,6 +307,8 @@ internal sealed class FakeWire
 internal sealed class FakeMachine
 {
     private readonly List<FakeWaiter> _waiters = [];
+    private long _suspended;
+    private long _suspendSeen;
 
     public FakeMachine(FakeWire wire, string address)
     {
@@ -314,7 +316,7 @@ internal sealed class FakeMachine
         Udp = new FakeUdp(wire, InetAddress.From(System.Net.IPAddress.Parse(address)));
         Tun.Changed += SignalAll;
         Udp.Changed += SignalAll;
-        Io = new TunnelIo(Tun, Udp, Clock, CreateWaiter, RandomNumberGenerator.Fill);
+        Io = new TunnelIo(Tun, Udp, ClockWithSuspends, CreateWaiter, RandomNumberGenerator.Fill) { Suspended = ReadSuspended };
     }
 
     public FakeTun Tun { get; }
@@ -327,12 +329,38 @@ internal sealed class FakeMachine
         new Instant((long)(Stopwatch.GetTimestamp() * (1e9 / Stopwatch.Frequency))),
         new UnixTime((DateTime.UtcNow - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick));
 
+    /// <summary>As after a suspend: the clocks have moved apart, and the waiters return. Returns when somebody has read the clocks since.</summary>
+    public void Suspend(TimeSpan time)
+    {
+        Interlocked.Add(ref _suspended, time.Ticks);
+        lock (_waiters)
+        {
+            _waiters.ForEach(waiter => waiter.Wake());
+        }
+
+        Assert.True(SpinWait.SpinUntil(() => Interlocked.Read(ref _suspendSeen) == Interlocked.Read(ref _suspended), TimeSpan.FromSeconds(20)));
+    }
+
+    /// <summary>CLOCK_BOOTTIME counts them.</summary>
+    private Moment ClockWithSuspends()
+    {
+        Moment moment = Clock();
+        return moment with { Now = moment.Now + new TimeSpan(Interlocked.Read(ref _suspended)) };
+    }
+
+    private TimeSpan ReadSuspended()
+    {
+        long suspended = Interlocked.Read(ref _suspended);
+        Interlocked.Exchange(ref _suspendSeen, suspended);
+        return new TimeSpan(suspended);
+    }
+
     private FakeWaiter CreateWaiter(Readiness watched)
     {
         var waiter = new FakeWaiter(
             () => (watched.HasFlag(Readiness.Tun) && Tun.IsReadable ? Readiness.Tun : Readiness.None)
                 | (watched.HasFlag(Readiness.Udp) && Udp.IsReadable ? Readiness.Udp : Readiness.None),
-            Clock);
+            ClockWithSuspends);
         lock (_waiters)
         {
             _waiters.Add(waiter);

@@ -77,6 +77,25 @@ public class TunnelTests
         pair.A.Tun.Endless = null;
     }
 
+    [Theory]
+    [InlineData(10, true)]
+    [InlineData(0.001, false)]
+    public void After_a_suspend_an_idle_tunnel_has_forgotten_its_sessions_and_the_next_packet_begins_one(double seconds, bool forgets)
+    {
+        using var pair = new TunnelPair();
+        pair.A.Tun.Inject(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 20));
+        pair.B.Tun.TakeWritten();
+
+        pair.B.Suspend(TimeSpan.FromSeconds(seconds));
+
+        // Taken on the control loop, after what it made of the suspend.
+        long received = Assert.Single(pair.TunnelB.Snapshot().Peers).RxBytes;
+        byte[] packet = TunnelPair.Packet("10.0.0.2", "10.0.0.1", 30);
+        pair.B.Tun.Inject(packet);
+        Assert.Equal(packet, pair.A.Tun.TakeWritten());
+        Assert.Equal(forgets, Assert.Single(pair.TunnelB.Snapshot().Peers).RxBytes > received);
+    }
+
     [Fact]
     public void The_responder_learns_the_endpoint_and_counters_count_whole_messages()
     {

@@ -318,6 +318,87 @@ public sealed class TunDeviceTests : IDisposable
         Assert.Throws<TunException>(() => TunDevice.Adopt(-1, new KernelFeatures()));
     }
 
+    /// <summary>TUNGETIFF answers the same for all of them.</summary>
+    [Theory]
+    [InlineData(0, 0, false)]
+    [InlineData(0, Libc.IFF_VNET_HDR, false)]
+    [InlineData(Libc.IFF_NO_PI, 0, true)]
+    [InlineData(Libc.IFF_NO_PI, Libc.IFF_VNET_HDR, true)]
+    public void A_descriptor_with_packet_information_is_told_apart_whether_its_link_is_up_or_down(int noPi, int vnetHdr, bool taken)
+    {
+        foreach (string state in (string[])["down", "up"])
+        {
+            using FileDescriptor theirs = Attach("wgt0", (short)(Libc.IFF_TUN | noPi | vnetHdr));
+            _namespace.Ip($"link set wgt0 {state}");
+            int copy = Libc.fcntl(theirs, 0, 0);
+            if (taken)
+            {
+                using TunDevice adopted = TunDevice.Adopt(copy, new KernelFeatures());
+                Assert.Equal("wgt0", adopted.Name);
+            }
+            else
+            {
+                TunException refused = Assert.Throws<TunException>(() => TunDevice.Adopt(copy, new KernelFeatures()));
+                Assert.Contains("IFF_NO_PI", refused.Message, StringComparison.Ordinal);
+                Assert.Equal(0, Libc.close(copy));
+            }
+        }
+    }
+
+    [Fact]
+    public void An_interface_of_ours_has_no_multicast_and_makes_no_address_of_its_own()
+    {
+        using TunDevice tun = Create("wgt0");
+        _namespace.Ip("link set wgt0 up");
+        string shown = _namespace.Ip("-d link show wgt0");
+        Assert.True(tun.Features.Has(KernelFeature.Silence));
+        Assert.DoesNotContain("MULTICAST", shown, StringComparison.Ordinal);
+        Assert.Contains("addrgenmode none", shown, StringComparison.Ordinal);
+        Assert.Empty(_namespace.Ip("-6 address show dev wgt0"));
+        Assert.Equal(IoStatus.WouldBlock, tun.Read(Packets.OutboundBatch()));
+    }
+
+    [Fact]
+    public void IPv6_that_is_switched_off_and_on_again_makes_no_address_either()
+    {
+        _namespace.Sysctl("net/ipv6/conf/default/disable_ipv6", "1");
+        using TunDevice tun = Create("wgt0");
+        Assert.Empty(tun.Features.Refusals);
+        _namespace.Ip("link set wgt0 up");
+        _namespace.Sysctl("net/ipv6/conf/wgt0/disable_ipv6", "0");
+        Assert.Empty(_namespace.Ip("-6 address show dev wgt0"));
+    }
+
+    [Fact]
+    public void Without_the_feature_the_interface_is_as_the_kernel_makes_it()
+    {
+        using TunDevice tun = Create("wgt0", KernelFeature.Silence);
+        string shown = _namespace.Ip("-d link show wgt0");
+        Assert.Contains("MULTICAST", shown, StringComparison.Ordinal);
+        Assert.DoesNotContain("addrgenmode none", shown, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_is_adopted_stays_as_its_owner_set_it_up()
+    {
+        using FileDescriptor theirs = Attach("wgt0", Libc.IFF_TUN | Libc.IFF_NO_PI);
+        using TunDevice adopted = TunDevice.Adopt(Libc.fcntl(theirs, 0, 0), new KernelFeatures());
+        string shown = _namespace.Ip("-d link show wgt0");
+        Assert.Contains("MULTICAST", shown, StringComparison.Ordinal);
+        Assert.DoesNotContain("addrgenmode none", shown, StringComparison.Ordinal);
+    }
+
+    /// <summary>As another program does it.</summary>
+    private unsafe FileDescriptor Attach(string name, short flags) => _namespace.Run(() =>
+    {
+        FileDescriptor descriptor = TunSetup.OpenNode();
+        ifreq request = default;
+        InterfaceName.Write(name, ref request);
+        request.ifr_flags = flags;
+        Assert.Equal(0, Libc.ioctl(descriptor, Libc.TUNSETIFF, &request));
+        return descriptor;
+    });
+
     private TunDevice Create(string name, KernelFeature disabled = KernelFeature.None, TestNamespace? where = null) =>
         (where ?? _namespace).Run(() => TunDevice.Create(name, new KernelFeatures(disabled)));
 

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Microsoft.Win32.SafeHandles;
 
 namespace WgSharp.Crypto;
 
@@ -15,15 +16,16 @@ internal static class SharedObject
         Span<byte> header = stackalloc byte[HeaderSize];
         try
         {
-            using FileStream file = File.OpenRead(path);
-            if (file.ReadAtLeast(header, HeaderSize, throwOnEndOfStream: false) < HeaderSize || !header.StartsWith("\u007fELF"u8))
+            using SafeFileHandle file = File.OpenHandle(path);
+            long length = RandomAccess.GetLength(file);
+            if (RandomAccess.Read(file, header, 0) < HeaderSize || !header.StartsWith("\u007fELF"u8))
             {
                 return false;
             }
 
             ulong sections = BinaryPrimitives.ReadUInt64LittleEndian(header[40..]);
             uint size = (uint)BinaryPrimitives.ReadUInt16LittleEndian(header[58..]) * BinaryPrimitives.ReadUInt16LittleEndian(header[60..]);
-            return sections <= (ulong)file.Length && size <= (ulong)file.Length - sections;
+            return sections <= (ulong)length && size <= (ulong)length - sections;
         }
         catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
         {

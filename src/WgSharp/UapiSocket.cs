@@ -103,7 +103,7 @@ internal sealed class UapiSocket : IDisposable
     // A plain file says why it cannot be made; of what a socket may answer (EROFS, ENOSPC), the runtime makes "unknown socket error".
     private static void CheckWritable(string temporary)
     {
-        File.Create(temporary).Dispose();
+        File.OpenHandle(temporary, FileMode.Create, FileAccess.Write).Dispose();
         File.Delete(temporary);
     }
 

@@ -24,6 +24,24 @@ public sealed unsafe class SmallPartsTests
     }
 
     [Fact]
+    public void The_limits_of_a_test_run_are_enough() => Assert.Null(ProcessLimits.Prepare());
+
+    [Fact]
+    public void Nested_attributes_count_what_is_in_them()
+    {
+        var request = new NetlinkRequest(stackalloc byte[64], Libc.RTM_SETLINK, Libc.NLM_F_REQUEST, 7, bodySize: 16);
+        int outer = request.Begin(Libc.IFLA_AF_SPEC);
+        int inner = request.Begin(Libc.AF_INET6);
+        request.Add(Libc.IFLA_INET6_ADDR_GEN_MODE, [Libc.IN6_ADDR_GEN_MODE_NONE]);
+        request.End(inner);
+        request.End(outer);
+
+        ReadOnlySpan<byte> finished = request.Finish();
+        Assert.Equal([16, 0, 26, 0, 12, 0, 10, 0, 5, 0, 8, 0, 1, 0, 0, 0], finished[32..].ToArray());
+        Assert.Equal(48, finished[0]);
+    }
+
+    [Fact]
     public void The_c_library_agrees_to_one_arena() => Assert.True(NativeHeap.UseOneArena());
 
     [Theory]

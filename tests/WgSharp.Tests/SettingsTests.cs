@@ -37,6 +37,19 @@ public sealed class SettingsTests : IDisposable
     }
 
     [Fact]
+    public void Core_dumps_are_made_only_for_who_wants_them()
+    {
+        Assert.False(Read().CoreDumps);
+        Assert.True(Read(new SettingLine("core_dumps", "yes", "--core-dumps")).CoreDumps);
+        Write("wg0.conf", "core_dumps = yes");
+        Assert.True(Read().CoreDumps);
+        _environment["WGSHARP_CORE_DUMPS"] = "no";
+        Assert.False(Read().CoreDumps);
+        SettingsException refused = Assert.Throws<SettingsException>(() => Read(new SettingLine("core_dumps", "perhaps", "--core-dumps")));
+        Assert.Contains("'perhaps' is neither yes nor no", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Another_interfaces_file_is_not_read()
     {
         Write("wg1.conf", "threads = nonsense");

@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
 using WgSharp.Engine;
@@ -15,15 +14,16 @@ internal sealed record TunnelOrder(string InterfaceName, Settings Settings, int?
 
 /// <summary>
 /// The composition root: opens the TUN, the tunnel behind it, the link monitor and the UAPI, in that order, and closes them in
-/// the other one. Whatever of them ends or fails ends the daemon.
+/// the other one. Whatever of them ends or fails ends the daemon. Every thread that will ever be needed is made by <see cref="Start"/>.
 /// </summary>
-internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHostApplicationLifetime lifetime) : IHostedService, IAsyncDisposable
+/// <param name="ended">Called once when the daemon is to end, on any thread.</param>
+internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, Action ended) : IDisposable
 {
     // `wg-quick down` and `up` in one breath: the daemon that is ending needs moments, not more.
     private static readonly TimeSpan PatienceWithPredecessor = TimeSpan.FromSeconds(2);
 
     private readonly ILogger _log = logs.CreateLogger<TunnelService>();
-    private readonly TaskCompletionSource _socketGone = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly MemoryRoom _memory = new(new ControlGroups());
     private LinuxTunnelIo? _io;
     private Tunnel? _tunnel;
     private LinkMonitor? _links;
@@ -31,29 +31,13 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
     private UapiServer? _uapi;
     private FileWatch? _watch;
     private bool _stopped;
+    private bool _ended;
 
     /// <summary>Something broke: the process is to exit with a failure.</summary>
     public bool Failed { get; private set; }
 
-    /// <exception cref="IOException">Something that the tunnel needs is not to be had; the message says what to do.</exception>
-    /// <exception cref="SodiumMissingException">There is no libsodium.</exception>
-    public async Task StartAsync(CancellationToken cancellationToken)
-    {
-        try
-        {
-            Start();
-        }
-        catch
-        {
-            await DisposeAsync();
-            throw;
-        }
-    }
-
-    public Task StopAsync(CancellationToken cancellationToken) => DisposeAsync().AsTask();
-
     /// <summary>Ends everything: the socket's name first, so that a successor finds it free, the interface last.</summary>
-    public async ValueTask DisposeAsync()
+    public void Dispose()
     {
         if (Interlocked.Exchange(ref _stopped, true))
         {
@@ -62,18 +46,18 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
 
         _watch?.Dispose();
         _socket?.RemoveFile();
-        if (_uapi is not null)
-        {
-            await _uapi.DisposeAsync();
-        }
-
+        _uapi?.Dispose();
         _socket?.Dispose();
         _links?.Dispose();
         _tunnel?.Dispose();
         _io?.Dispose();
     }
 
-    private void Start()
+    /// <summary>To be followed by <see cref="Dispose"/>, also where it fails.</summary>
+    /// <exception cref="IOException">Something that the tunnel needs is not to be had; the message says what to do.</exception>
+    /// <exception cref="SodiumMissingException">There is no libsodium.</exception>
+    /// <exception cref="OutOfMemoryException">A thread could not be made.</exception>
+    public void Start()
     {
         SodiumLibrary.Load();
         foreach (string aead in order.Settings.DisabledAeads)
@@ -90,29 +74,32 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
             : UapiSocket.Listen(UapiSocket.DefaultDirectory, _io.Tun.Name, PatienceWithPredecessor);
         _uapi = new UapiServer(
             _socket.Listener,
-            new UapiOperations(Configure, Snapshot, UapiOperations.DefaultTimeout),
+            new UapiOperations(Configure, Snapshot, _memory.Has, UapiOperations.DefaultTimeout, TimeProvider.System),
             logs.CreateLogger<UapiServer>());
         WatchSocket(_socket);
-        _ = EndWithTheFirstAsync(_tunnel.Completion, _uapi.Completion, _socketGone.Task);
-
-        // A process's first message costs 20 ms: who waits for the interface need not wait for that.
-        lifetime.ApplicationStarted.Register(() => _ = Task.Run(TellWhatWasFound, CancellationToken.None));
+        EndWith(_tunnel.Completion, "the tunnel", "the interface was deleted");
+        EndWith(_uapi.Completion, "the control socket", "the control socket was closed");
     }
 
-    // A heap that is full is the end of the process: a configuration that might fill it is refused instead.
-    private void Configure(DeviceConfiguration configuration)
+    /// <summary>For the log. A process's first message costs 20 ms: who waits for the interface need not wait for that.</summary>
+    public void TellWhatWasFound()
     {
-        const int PeerCost = 2048;
-        const int AllowedIpCost = 256;
-        const int Worthwhile = 1 << 20;
-        long cost = 0;
-        foreach (PeerConfiguration peer in configuration.Peers)
+        if (_log.IsEnabled(LogLevel.Information))
         {
-            cost += PeerCost + ((long)peer.AllowedIps.Count * AllowedIpCost);
+            _log.Started(Program.Version, $"{_io!.Features} | aead {AeadKey.Implementation} | threads {_tunnel!.Threads}");
         }
 
-        long limit = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 8 * 7;
-        if (cost > Worthwhile && GC.GetTotalMemory(false) + cost > limit && GC.GetTotalMemory(true) + cost > limit)
+        foreach (string refusal in _io!.Features.Refusals)
+        {
+            _log.FeatureMissing(refusal);
+        }
+    }
+
+    // Out of memory the process would end: what might not fit is refused instead.
+    private void Configure(DeviceConfiguration configuration)
+    {
+        long price = MemoryPrice.Of(configuration);
+        if (price > 0 && !_memory.Has(price))
         {
             throw new ConfigurationException($"{configuration.Peers.Count} peers more may not fit into memory.");
         }
@@ -125,7 +112,10 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
     private DeviceSnapshot Snapshot()
     {
         _links!.CatchUp();
-        return _tunnel!.Snapshot();
+        long price = (long)_tunnel!.CountPeers() * MemoryPrice.ShownPeer;
+        return price == 0 || _memory.Has(price)
+            ? _tunnel.Snapshot()
+            : throw new ConfigurationException("All peers at once do not fit into memory to be shown.");
     }
 
     // The processor count of .NET is the smallest of affinity, online processors and cgroup quota.
@@ -141,19 +131,6 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
     private static GroFeatures Joined(TunOffload offload, TunOffload taken, GroFeatures joined) =>
         offload.HasFlag(taken) ? joined : GroFeatures.None;
 
-    private void TellWhatWasFound()
-    {
-        if (_log.IsEnabled(LogLevel.Information))
-        {
-            _log.Started(Program.Version, $"{_io!.Features} | aead {AeadKey.Implementation} | threads {_tunnel!.Threads}");
-        }
-
-        foreach (string refusal in _io!.Features.Refusals)
-        {
-            _log.FeatureMissing(refusal);
-        }
-    }
-
     private void OnLinkChanged(LinkState state)
     {
         if (!state.Gone)
@@ -166,7 +143,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
     {
         try
         {
-            _watch = socket.Watch(() => _socketGone.TrySetResult());
+            _watch = socket.Watch(() => End("the control socket was deleted"));
         }
         catch (IOException refused)
         {
@@ -174,25 +151,34 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
         }
     }
 
-    private async Task EndWithTheFirstAsync(Task tunnel, Task uapi, Task socketGone)
+    // Inline, on the thread that completes it: a thread pool might have no thread to be had.
+    private void EndWith(Task completion, string part, string reason) => _ = completion.ContinueWith(
+        completed =>
+        {
+            if (completed.Exception is { } failure)
+            {
+                Failed |= !_stopped;
+                _log.PartFailed(failure.InnerException ?? failure, part);
+            }
+
+            End(reason);
+        },
+        CancellationToken.None,
+        TaskContinuationOptions.ExecuteSynchronously,
+        TaskScheduler.Default);
+
+    private void End(string reason)
     {
-        Task first = await Task.WhenAny(tunnel, uapi, socketGone);
-        if (_stopped)
+        if (_stopped || Interlocked.Exchange(ref _ended, true))
         {
             return;
         }
 
-        string part = first == tunnel ? "the tunnel" : first == uapi ? "the control socket" : "the control socket's file";
-        if (first.Exception is { } failure)
+        if (!Failed)
         {
-            Failed = true;
-            _log.PartFailed(failure.InnerException ?? failure, part);
-        }
-        else
-        {
-            _log.Stopping(first == tunnel ? "the interface was deleted" : "the control socket was deleted");
+            _log.Stopping(reason);
         }
 
-        lifetime.StopApplication();
+        ended();
     }
 }

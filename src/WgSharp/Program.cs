@@ -56,6 +56,10 @@ internal static class Program
             // What Thread.Start throws, too: of our own, or of the socket class's one.
             return End(Failure, Tasks.WhyNoMore() ?? full.Message);
         }
+        catch (IOException refused) when (refused.HResult == Errno.EAGAIN)
+        {
+            return End(Failure, Tasks.WhyNoMore() ?? refused.Message);
+        }
         catch (Exception refused) when (refused is IOException or SodiumMissingException or UnauthorizedAccessException)
         {
             return End(Failure, refused.Message);

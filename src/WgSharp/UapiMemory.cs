@@ -8,8 +8,8 @@ internal static class MemoryPrice
 {
     public const int RequestedPeer = 320;
     public const int RequestedAllowedIp = 80;
-    public const int Peer = 1792;
-    public const int AllowedIp = 224;
+    public const int Peer = 1280;
+    public const int AllowedIp = 112;
     public const int ShownPeer = 400;
 
     /// <summary>What a configuration takes beyond itself when it is applied. Peers that exist already are not known here: they cost the same again.</summary>

@@ -54,7 +54,7 @@ internal static class Program
         catch (Exception full) when (full is OutOfMemoryException or TypeInitializationException { InnerException: OutOfMemoryException })
         {
             // What Thread.Start throws, too: of our own, or of the socket class's one.
-            return End(Failure, Tasks.WhyNoMore() ?? full.Message);
+            return End(Failure, Tasks.WhyNoMore() ?? "there is too little memory, or there are too few processes and threads to be had (ulimit -u, pids.max).");
         }
         catch (IOException refused) when (refused.HResult == Errno.EAGAIN)
         {

@@ -95,11 +95,14 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, Acti
         }
     }
 
-    // Out of memory the process would end: what might not fit is refused instead.
+    // Out of memory the process would end: what might not fit, or could not be shown afterwards, is refused instead. A few peers more or less
+    // are let in as long as they themselves fit, so that those that exist can be changed to the last.
     private void Configure(DeviceConfiguration configuration)
     {
+        const int Few = 64 * 1024;
         long price = MemoryPrice.Of(configuration);
-        if (price > 0 && !_memory.Has(price))
+        long shown = price > Few ? ((long)_tunnel!.CountPeers() + configuration.Peers.Count) * MemoryPrice.ShownPeer : 0;
+        if (price > 0 && !_memory.Has(price + shown))
         {
             throw new ConfigurationException($"{configuration.Peers.Count} peers more may not fit into memory.");
         }

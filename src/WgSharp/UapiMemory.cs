@@ -10,7 +10,9 @@ internal static class MemoryPrice
     public const int RequestedAllowedIp = 80;
     public const int Peer = 1280;
     public const int AllowedIp = 112;
-    public const int ShownPeer = 400;
+
+    /// <summary>A copy here, and what wg makes of it, which lives in the same container.</summary>
+    public const int ShownPeer = 800;
 
     /// <summary>What a configuration takes beyond itself when it is applied. Peers that exist already are not known here: they cost the same again.</summary>
     public static long Of(DeviceConfiguration configuration)

@@ -194,6 +194,11 @@ internal sealed class ControlLoop
             _portIsOpen = true;
             _portRetryAt = Instant.Never;
         }
+        else if (!_linkIsUp && configuration.ListenPort is > 0)
+        {
+            // Whoever asks learns it now; when the link comes up, nobody would wait for an answer.
+            _io.Udp.Try(port, mark);
+        }
 
         bool movesMark = mark != _device.Fwmark;
         if (movesMark && _portIsOpen)

@@ -94,6 +94,10 @@ public interface IUdpSocket : IDisposable
     /// <exception cref="IOException">Neither family could be opened, or the port is taken; the message says which and why, HResult is the errno.</exception>
     ushort Open(ushort port, uint fwmark);
 
+    /// <summary>Whether <see cref="Open"/> would succeed now: binds the port and lets it go. Only while closed.</summary>
+    /// <exception cref="IOException">As there.</exception>
+    void Try(ushort port, uint fwmark);
+
     /// <summary>Closes both; a receive or send under way on another thread finishes first.</summary>
     void Close();
 

@@ -39,7 +39,7 @@ public sealed class Tunnel : IDisposable
     private readonly IWaiter _controlWaiter;
     private readonly IReadOnlyList<PacketWorkers> _packets;
     private readonly List<Thread> _threads = [];
-    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _completion = new();
 
     public Tunnel(TunnelIo io, TunnelOptions options, ILogger<Tunnel> log)
     {
@@ -57,7 +57,7 @@ public sealed class Tunnel : IDisposable
             options);
     }
 
-    /// <summary>Completes when the TUN device is gone, faults if a thread failed.</summary>
+    /// <summary>Completes when the TUN device is gone, faults if a thread failed; on that thread, which must not be kept.</summary>
     public Task Completion => _completion.Task;
 
     /// <summary>How many packet threads run, for the start-up line: <c>1</c>, <c>2</c>, <c>2+2</c>.</summary>
@@ -90,6 +90,9 @@ public sealed class Tunnel : IDisposable
 
     /// <summary>Any thread. What <c>get</c> shows, taken on the control loop.</summary>
     public DeviceSnapshot Snapshot() => _control.Invoke(_ => _control.Snapshot());
+
+    /// <summary>Any thread. How many peers a snapshot would show.</summary>
+    public int CountPeers() => _control.Invoke(_ => _device.Peers.Count);
 
     /// <summary>Any thread: from the link monitor. Opens or closes the sockets, starts or wipes the sessions; the MTU bounds padding.</summary>
     public void LinkChanged(bool up, int mtu) => _control.Invoke(moment => _control.LinkChanged(up, mtu, moment));
@@ -137,7 +140,7 @@ public sealed class Tunnel : IDisposable
             }
         })
         { Name = name, IsBackground = true };
-        _threads.Add(thread);
         thread.Start();
+        _threads.Add(thread);
     }
 }

@@ -19,6 +19,7 @@ public static class Errno
     public const int EEXIST = 17;
     public const int ENODEV = 19;
     public const int EINVAL = 22;
+    public const int ENFILE = 23;
     public const int EMFILE = 24;
     public const int ENOTTY = 25;
     public const int EROFS = 30;
@@ -27,6 +28,7 @@ public static class Errno
     public const int ENOSYS = 38;
     public const int EPROTO = 71;
     public const int EBADFD = 77;
+    public const int ENOTSOCK = 88;
     public const int EMSGSIZE = 90;
     public const int ENOPROTOOPT = 92;
     public const int EPROTONOSUPPORT = 93;
@@ -36,6 +38,7 @@ public static class Errno
     public const int EADDRNOTAVAIL = 99;
     public const int ENETDOWN = 100;
     public const int ENETUNREACH = 101;
+    public const int ECONNABORTED = 103;
     public const int ENOBUFS = 105;
     public const int ENOTCONN = 107;
     public const int ETIMEDOUT = 110;
@@ -59,6 +62,7 @@ public static class Errno
         EEXIST => nameof(EEXIST),
         ENODEV => nameof(ENODEV),
         EINVAL => nameof(EINVAL),
+        ENFILE => nameof(ENFILE),
         EMFILE => nameof(EMFILE),
         ENOTTY => nameof(ENOTTY),
         EROFS => nameof(EROFS),
@@ -67,6 +71,7 @@ public static class Errno
         ENOSYS => nameof(ENOSYS),
         EPROTO => nameof(EPROTO),
         EBADFD => nameof(EBADFD),
+        ENOTSOCK => nameof(ENOTSOCK),
         EMSGSIZE => nameof(EMSGSIZE),
         ENOPROTOOPT => nameof(ENOPROTOOPT),
         EPROTONOSUPPORT => nameof(EPROTONOSUPPORT),
@@ -76,6 +81,7 @@ public static class Errno
         EADDRNOTAVAIL => nameof(EADDRNOTAVAIL),
         ENETDOWN => nameof(ENETDOWN),
         ENETUNREACH => nameof(ENETUNREACH),
+        ECONNABORTED => nameof(ECONNABORTED),
         ENOBUFS => nameof(ENOBUFS),
         ENOTCONN => nameof(ENOTCONN),
         ETIMEDOUT => nameof(ETIMEDOUT),

@@ -75,6 +75,12 @@ internal static unsafe partial class Libc
     internal static partial int recvmmsg(FileDescriptor fd, mmsghdr* messages, uint count, int flags, timespec* timeout);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial int accept4(SafeHandle listener, void* address, uint* length, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint send(FileDescriptor fd, void* buffer, nuint count, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial int poll(pollfd* descriptors, nuint count, int timeout);
 
     [LibraryImport(Library, SetLastError = true)]

@@ -12,6 +12,10 @@ internal static unsafe partial class LibcProcess
     public const int FD_CLOEXEC = 1;
     public const int EINTR = 4;
 
+    public const int SIG_BLOCK = 0;
+    public const int SFD_CLOEXEC = O_CLOEXEC;
+    public const nint SIG_IGN = 1;
+
     public const short POSIX_SPAWN_SETSIGDEF = 0x04;
     public const short POSIX_SPAWN_SETSIGMASK = 0x08;
     public const short POSIX_SPAWN_SETSID = 0x80;
@@ -25,6 +29,7 @@ internal static unsafe partial class LibcProcess
     public const uint STATX_BASIC_STATS = 0x7ff;
     public const ushort S_IFMT = 0xf000;
     public const ushort S_IFSOCK = 0xc000;
+    public const ushort S_IFIFO = 0x1000;
 
     public const int IN_CLOEXEC = O_CLOEXEC;
     public const uint IN_ATTRIB = 0x4;
@@ -95,6 +100,21 @@ internal static unsafe partial class LibcProcess
 
     [LibraryImport(Library)]
     public static partial int sigdelset(byte* signals, int signal);
+
+    [LibraryImport(Library)]
+    public static partial int sigaddset(byte* signals, int signal);
+
+    [LibraryImport(Library)]
+    public static partial int pthread_sigmask(int how, byte* signals, byte* old);
+
+    [LibraryImport(Library)]
+    public static partial int sigaction(int signal, byte* action, byte* old);
+
+    [LibraryImport(Library, SetLastError = true)]
+    public static partial int signalfd(int descriptor, byte* signals, int flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    public static partial int execve(byte* path, byte** arguments, byte** environment);
 
     [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int statx(int directory, string path, int flags, uint mask, Statx* result);

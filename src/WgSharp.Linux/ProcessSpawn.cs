@@ -12,7 +12,8 @@ public sealed record SpawnedProcess(int ProcessId, SafeFileHandle StandardError)
 
 /// <summary>
 /// Starts this program again, detached: .NET cannot fork. Standard input and output lead nowhere (or output is the caller's
-/// standard error where that is the journal), standard error is a pipe to the caller, every other descriptor stays behind.
+/// standard error where the caller lends that for the log), standard error is a pipe to the caller, every other descriptor stays behind.
+/// Either way of starting again leaves the <see cref="EndSignals"/> blocked in every thread of the new program, the runtime's included.
 /// </summary>
 public static unsafe class ProcessSpawn
 {
@@ -53,6 +54,19 @@ public static unsafe class ProcessSpawn
         }
     }
 
+    /// <summary>This process becomes the program: the same number, the same descriptors.</summary>
+    /// <exception cref="IOException">The machine refused; otherwise this does not return.</exception>
+    public static void Replace(string program, IReadOnlyList<string> arguments, IReadOnlyList<string> additions)
+    {
+        byte* path = (byte*)Marshal.StringToCoTaskMemUTF8(program);
+        byte** argv = Strings(arguments);
+        byte** added = Strings(additions);
+        byte** environment = EnvironmentWith(added, additions.Count);
+        EndSignals.Block();
+        _ = LibcProcess.execve(path, argv, environment);
+        throw Failed($"{program} cannot be started again", Marshal.GetLastPInvokeError());
+    }
+
     /// <summary>Waits until the process has ended.</summary>
     /// <returns>Its exit status, or 128 + the signal that ended it, as a shell tells it.</returns>
     public static int WaitForExit(SpawnedProcess process)
@@ -89,6 +103,9 @@ public static unsafe class ProcessSpawn
         _ = LibcProcess.close(own);
     }
 
+    /// <summary>Standard output is /dev/null from now on.</summary>
+    public static void ForgetOutput() => _ = LibcProcess.dup2(0, 1);
+
     /// <summary>Files that this process makes from now on are its owner's alone.</summary>
     public static void KeepFilesPrivate() => _ = LibcProcess.umask(0x3f);
 
@@ -123,7 +140,7 @@ public static unsafe class ProcessSpawn
         }
     }
 
-    // A shell ignores SIGINT for its background jobs, and an ignored signal outlives exec: the daemon starts with none ignored or blocked.
+    // A shell ignores SIGINT for its background jobs, and an ignored signal outlives exec: the daemon starts with none ignored.
     private static void SetSignals(byte* attributes)
     {
         const int SigKill = 9;
@@ -131,7 +148,7 @@ public static unsafe class ProcessSpawn
         byte* signals = stackalloc byte[LibcProcess.OpaqueSize];
         Check(LibcProcess.posix_spawnattr_setflags(
             attributes, LibcProcess.POSIX_SPAWN_SETSID | LibcProcess.POSIX_SPAWN_SETSIGDEF | LibcProcess.POSIX_SPAWN_SETSIGMASK));
-        _ = LibcProcess.sigemptyset(signals);
+        EndSignals.Fill(signals);
         Check(LibcProcess.posix_spawnattr_setsigmask(attributes, signals));
         _ = LibcProcess.sigfillset(signals);
         _ = LibcProcess.sigdelset(signals, SigKill);

@@ -72,6 +72,9 @@ public sealed class UdpSocket : IUdpSocket
     }
 
     /// <inheritdoc/>
+    public void Try(ushort port, uint fwmark) => OpenPair(port, fwmark).Dispose();
+
+    /// <inheritdoc/>
     public void Close()
     {
         lock (_gate)

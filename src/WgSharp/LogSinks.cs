@@ -1,9 +1,12 @@
+using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 using Serilog.Core;
 using Serilog.Events;
 using Serilog.Formatting.Display;
+using WgSharp.Linux;
 
 namespace WgSharp;
 
@@ -38,7 +41,8 @@ internal static class LogText
 }
 
 /// <summary>Writes lines to a stream: standard error in the foreground, the journal's under systemd.</summary>
-/// <param name="stream">One of the console's: a FileStream would write where it thinks that a shared log file ends.</param>
+/// <remarks>Waits for the reader, as <see cref="SyslogSink"/> does: behind a <see cref="QueuedSink"/>.</remarks>
+/// <param name="stream">A <see cref="DescriptorStream"/>, or another one in tests.</param>
 /// <param name="journal">Lines begin with their severity as sd-daemon(3) wants it, instead of with the time.</param>
 internal sealed class StreamSink(Stream stream, bool journal, string interfaceName) : ILogEventSink
 {
@@ -64,6 +68,133 @@ internal sealed class StreamSink(Stream stream, bool journal, string interfaceNa
     }
 }
 
+/// <summary>
+/// Hands events to a thread that writes them: whoever has something to say never waits for whoever reads it, be it a pipe that nobody reads
+/// or a journal that was stopped. What does not fit is left out and counted, and the count is told when there is room again.
+/// </summary>
+internal sealed class QueuedSink : ILogEventSink, IDisposable
+{
+    /// <summary>Events that wait to be written.</summary>
+    public const int Capacity = 256;
+
+    // For what is said last: the end of a daemon must not wait for a reader either.
+    private static readonly TimeSpan _patienceAtTheEnd = TimeSpan.FromMilliseconds(200);
+
+    private static readonly MessageTemplate _leftOutTemplate =
+        new Serilog.Parsing.MessageTemplateParser().Parse("{Count} messages were left out here, because nobody read them");
+
+    private readonly ILogEventSink _next;
+    private readonly Thread _writer;
+
+    /// <summary>Guards all below; pulsed when something was put in, or all was written.</summary>
+    private readonly object _gate = new();
+    private readonly Queue<LogEvent> _waiting = new(Capacity);
+    private int _leftOut;
+    private bool _writing;
+    private bool _ending;
+
+    /// <param name="next">May block; owned.</param>
+    public QueuedSink(ILogEventSink next)
+    {
+        _next = next;
+        _writer = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "wg-log" };
+        _writer.Start();
+    }
+
+    public void Emit(LogEvent logEvent)
+    {
+        lock (_gate)
+        {
+            // Where some were left out, the place is for saying so, and the next one's is its own.
+            if (_ending || _waiting.Count + (_leftOut > 0 ? 1 : 0) >= Capacity)
+            {
+                _leftOut++;
+                return;
+            }
+
+            TellWhatWasLeftOut();
+            _waiting.Enqueue(logEvent);
+            Monitor.PulseAll(_gate);
+        }
+    }
+
+    /// <summary>Waits until everything was written, but no longer than a fifth of a second.</summary>
+    /// <returns>Whether it was.</returns>
+    public bool Flush()
+    {
+        long begin = Stopwatch.GetTimestamp();
+        lock (_gate)
+        {
+            while (_waiting.Count > 0 || _writing)
+            {
+                TimeSpan left = _patienceAtTheEnd - Stopwatch.GetElapsedTime(begin);
+                if (left <= TimeSpan.Zero || !Monitor.Wait(_gate, left))
+                {
+                    return false;
+                }
+            }
+
+            return true;
+        }
+    }
+
+    /// <summary>A writer that is stuck in its reader is left to the end of the process.</summary>
+    public void Dispose()
+    {
+        bool written = Flush();
+        lock (_gate)
+        {
+            _ending = true;
+            Monitor.PulseAll(_gate);
+        }
+
+        if (written)
+        {
+            _writer.Join();
+            (_next as IDisposable)?.Dispose();
+        }
+    }
+
+    private void Run()
+    {
+        while (TryTake(out LogEvent? logEvent))
+        {
+            _next.Emit(logEvent);
+        }
+    }
+
+    private bool TryTake([NotNullWhen(true)] out LogEvent? logEvent)
+    {
+        lock (_gate)
+        {
+            _writing = false;
+            Monitor.PulseAll(_gate);
+            while (_waiting.Count == 0 && _leftOut == 0 && !_ending)
+            {
+                Monitor.Wait(_gate);
+            }
+
+            if (_waiting.Count == 0)
+            {
+                TellWhatWasLeftOut();
+            }
+
+            _writing = _waiting.TryDequeue(out logEvent);
+            return _writing;
+        }
+    }
+
+    private void TellWhatWasLeftOut()
+    {
+        if (_leftOut > 0)
+        {
+            _waiting.Enqueue(new LogEvent(
+                DateTimeOffset.UtcNow, LogEventLevel.Warning, exception: null, _leftOutTemplate, [new LogEventProperty("Count", new ScalarValue(_leftOut))]));
+            _leftOut = 0;
+        }
+    }
+}
+
 /// <summary>Sends datagrams to /dev/log: whatever logs on this machine, journald included, listens there.</summary>
 /// <param name="path"><see cref="DefaultPath"/>, or another one in tests.</param>
 internal sealed class SyslogSink(string path, string interfaceName) : ILogEventSink, IDisposable
@@ -73,7 +204,27 @@ internal sealed class SyslogSink(string path, string interfaceName) : ILogEventS
     private const int DaemonFacility = 3 << 3;
 
     private readonly UnixDomainSocketEndPoint _log = new(path);
-    private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified) { Blocking = false };
+    private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+
+    /// <summary>Whether somebody listens there.</summary>
+    public static bool Answers(string path)
+    {
+        if (FileIdentity.OfTarget(path) is not { IsSocket: true })
+        {
+            return false;
+        }
+
+        using var probe = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+        try
+        {
+            probe.Connect(new UnixDomainSocketEndPoint(path));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
 
     public void Emit(LogEvent logEvent)
     {
@@ -86,7 +237,7 @@ internal sealed class SyslogSink(string path, string interfaceName) : ILogEventS
         }
         catch (SocketException)
         {
-            // Nobody logs here, or it is too busy: the tunnel does not wait for it.
+            // Nobody logs here.
         }
     }
 

@@ -1,5 +1,5 @@
 using System.Reflection;
-using System.Runtime.InteropServices;
+using System.Text;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -11,15 +11,22 @@ using WgSharp.Linux;
 
 namespace WgSharp;
 
-/// <summary>The arguments, and the host that runs <see cref="TunnelService"/>. Without <c>-f</c> this process only starts the daemon and waits until it is ready.</summary>
+/// <summary>
+/// The arguments, and the host that runs <see cref="TunnelService"/>: the main thread starts it, sleeps until a signal or the service ends it, and stops
+/// it. Nothing here is left to the thread pool, whose threads might not be had when they are wanted. Without <c>-f</c> this process only starts the
+/// daemon and waits until it is ready.
+/// </summary>
 internal static class Program
 {
     private const int Failure = 1;
     private const int BadUsage = 2;
 
+    private const int StandardOutput = 1;
+    private const int StandardError = 2;
+
     public static string Version => typeof(Program).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion;
 
-    public static async Task<int> Main(string[] arguments)
+    public static int Main(string[] arguments)
     {
         if (ProcessLimits.Prepare() is { } tooLow)
         {
@@ -40,30 +47,36 @@ internal static class Program
                     return 0;
             }
 
-            bool detached = Detach.TakeMarker();
-            bool foreground = commandLine.Foreground || Environment.GetEnvironmentVariable("WG_PROCESS_FOREGROUND") == "1";
-            return detached || foreground
-                ? await ServeAsync(commandLine, detached)
-                : Detach.Run(arguments, Console.Error);
+            Origin origin = Detach.TakeMarker();
+            if (origin != Origin.Caller)
+            {
+                return Serve(commandLine, detached: origin == Origin.Detached);
+            }
+
+            return commandLine.Foreground || Environment.GetEnvironmentVariable("WG_PROCESS_FOREGROUND") == "1"
+                ? Detach.StartAgain(arguments)
+                : Detach.Run(arguments, Say);
         }
         catch (SettingsException wrong)
         {
-            Console.Error.WriteLine($"wgsharp: {wrong.Message}");
-            return BadUsage;
+            return End(BadUsage, wrong.Message);
         }
-        catch (OperationCanceledException)
+        catch (Exception full) when (full is OutOfMemoryException or TypeInitializationException { InnerException: OutOfMemoryException })
         {
-            Console.Error.WriteLine("wgsharp: a signal came before the interface was ready.");
-            return Failure;
+            // What Thread.Start throws, too: of our own, or of the socket class's one.
+            return End(Failure, Tasks.WhyNoMore() ?? "there is too little memory, or there are too few processes and threads to be had (ulimit -u, pids.max).");
+        }
+        catch (IOException refused) when (refused.HResult == Errno.EAGAIN)
+        {
+            return End(Failure, Tasks.WhyNoMore() ?? refused.Message);
         }
         catch (Exception refused) when (refused is IOException or SodiumMissingException or UnauthorizedAccessException)
         {
-            Console.Error.WriteLine($"wgsharp: {refused.Message}");
-            return Failure;
+            return End(Failure, refused.Message);
         }
     }
 
-    private static async Task<int> ServeAsync(CommandLine commandLine, bool detached)
+    private static int Serve(CommandLine commandLine, bool detached)
     {
         NativeHeap.UseOneArena();
         InterfaceName.Check(commandLine.InterfaceName);
@@ -78,55 +91,101 @@ internal static class Program
             commandLine.InterfaceName, settings, Detach.InheritedDescriptor("WG_TUN_FD"), Detach.InheritedDescriptor("WG_UAPI_FD"));
         Directory.SetCurrentDirectory("/");
         ProcessSpawn.KeepFilesPrivate();
-        using Logger logger = CreateLogger(commandLine.InterfaceName, settings, detached);
-        using IHost host = BuildHost(order, logger);
-        using PosixSignalRegistration hangup = EndOn(PosixSignal.SIGHUP, host);
-        await host.StartAsync();
+        using var signals = new EndSignals();
+        using QueuedSink? queue = CreateQueue(commandLine.InterfaceName, settings, detached);
+        using Logger logger = CreateLogger(queue, settings);
+        using IHost host = BuildHost(order, logger, signals);
+        var log = host.Services.GetRequiredService<ILoggerFactory>().CreateLogger(nameof(Program));
+        AppDomain.CurrentDomain.UnhandledException += (_, death) =>
+        {
+            log.Dying(death.ExceptionObject as Exception);
+            queue?.Flush();
+        };
+        host.Start();
+        if (signals.IsPending)
+        {
+            return End(Failure, "a signal came before the interface was ready.");
+        }
+
         if (detached)
         {
             Detach.SignalReady();
         }
 
-        await host.WaitForShutdownAsync();
-        return host.Services.GetRequiredService<TunnelService>().Failed ? Failure : 0;
+        TunnelService service = host.Services.GetRequiredService<TunnelService>();
+        service.TellWhatWasFound();
+        signals.Wait();
+        host.StopAsync().GetAwaiter().GetResult();
+        return service.Failed ? Failure : 0;
     }
 
-    // Nothing but what is used: no configuration files, no file watchers, no console or event log providers.
-    private static IHost BuildHost(TunnelOrder order, Logger logger)
+    // Nothing but what is used: no configuration files, no file watchers, no console or event log providers, and no time limits, which are timers.
+    private static IHost BuildHost(TunnelOrder order, Logger logger, EndSignals signals)
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Logging.SetMinimumLevel(LogLevel.Trace);
         builder.Logging.AddProvider(new SerilogLoggerProvider(logger));
-        builder.Services.Configure<ConsoleLifetimeOptions>(console => console.SuppressStatusMessages = true);
+        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = Timeout.InfiniteTimeSpan);
+        builder.Services.AddSingleton<IHostLifetime, MainThreadLifetime>();
         builder.Services.AddSingleton(order);
+        builder.Services.AddSingleton(signals);
         builder.Services.AddSingleton<TunnelService>();
         builder.Services.AddHostedService(services => services.GetRequiredService<TunnelService>());
-        IHost host = builder.Build();
-        Microsoft.Extensions.Logging.ILogger log = host.Services.GetRequiredService<ILoggerFactory>().CreateLogger(nameof(Program));
-        AppDomain.CurrentDomain.UnhandledException += (_, death) => log.Dying(death.ExceptionObject as Exception);
-        return host;
+        return builder.Build();
     }
 
-    // Detached, standard output is the journal's stream where there is one, and standard error still leads to the caller.
-    private static Logger CreateLogger(string interfaceName, Settings settings, bool detached)
+    // Detached, standard output is what the caller lends for the log, or /dev/null; standard error still leads to the caller.
+    private static QueuedSink? CreateQueue(string interfaceName, Settings settings, bool detached)
     {
-        const int StandardOutput = 1;
-        const int StandardError = 2;
-        var configuration = new LoggerConfiguration();
-        if (settings.LogLevel is not { } level)
+        bool journal = Detach.IsJournal(detached ? StandardOutput : StandardError);
+        bool syslog = detached && !journal && SyslogSink.Answers(SyslogSink.DefaultPath);
+        if (detached && (syslog || settings.LogLevel is null))
         {
-            return configuration.CreateLogger();
+            ProcessSpawn.ForgetOutput();
         }
 
-        ILogEventSink sink = !detached ? new StreamSink(Console.OpenStandardError(), Detach.IsJournal(StandardError), interfaceName)
-            : Detach.IsJournal(StandardOutput) ? new StreamSink(Console.OpenStandardOutput(), journal: true, interfaceName)
-            : new SyslogSink(SyslogSink.DefaultPath, interfaceName);
-        return configuration.MinimumLevel.Is(level).WriteTo.Sink(new RateLimitedSink(sink, TimeProvider.System)).CreateLogger();
+        if (settings.LogLevel is null)
+        {
+            return null;
+        }
+
+        return new QueuedSink(syslog
+            ? new SyslogSink(SyslogSink.DefaultPath, interfaceName)
+            : new StreamSink(new DescriptorStream(detached ? StandardOutput : StandardError), journal, interfaceName));
     }
 
-    private static PosixSignalRegistration EndOn(PosixSignal signal, IHost host) => PosixSignalRegistration.Create(signal, context =>
+    private static Logger CreateLogger(QueuedSink? queue, Settings settings)
     {
-        context.Cancel = true;
-        host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
-    });
+        var configuration = new LoggerConfiguration();
+        return queue is null || settings.LogLevel is not { } level
+            ? configuration.CreateLogger()
+            : configuration.MinimumLevel.Is(level).WriteTo.Sink(new RateLimitedSink(queue, TimeProvider.System)).CreateLogger();
+    }
+
+    private static int End(int status, string sentence)
+    {
+        Say($"wgsharp: {sentence}\n");
+        return status;
+    }
+
+    private static void Say(string text)
+    {
+        using var error = new DescriptorStream(StandardError);
+        try
+        {
+            error.Write(Encoding.UTF8.GetBytes(text));
+        }
+        catch (IOException)
+        {
+            // Nobody wants to hear it; the status remains.
+        }
+    }
+}
+
+/// <summary>Signals come as a descriptor that the main thread sleeps on (<see cref="EndSignals"/>): the host's own way is a thread for each.</summary>
+internal sealed class MainThreadLifetime : IHostLifetime
+{
+    public Task WaitForStartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 }

@@ -15,15 +15,16 @@ internal sealed record TunnelOrder(string InterfaceName, Settings Settings, int?
 
 /// <summary>
 /// The composition root: opens the TUN, the tunnel behind it, the link monitor and the UAPI, in that order, and closes them in
-/// the other one. Whatever of them ends or fails ends the daemon.
+/// the other one. Whatever of them ends or fails ends the daemon. Every thread that will ever be needed is made by <see cref="StartAsync"/>.
 /// </summary>
-internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHostApplicationLifetime lifetime) : IHostedService, IAsyncDisposable
+/// <param name="signals">Woken once when the daemon is to end, by any thread.</param>
+internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndSignals signals) : IHostedService, IDisposable
 {
     // `wg-quick down` and `up` in one breath: the daemon that is ending needs moments, not more.
     private static readonly TimeSpan PatienceWithPredecessor = TimeSpan.FromSeconds(2);
 
     private readonly ILogger _log = logs.CreateLogger<TunnelService>();
-    private readonly TaskCompletionSource _socketGone = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly MemoryRoom _memory = new(new ControlGroups());
     private LinuxTunnelIo? _io;
     private Tunnel? _tunnel;
     private LinkMonitor? _links;
@@ -31,29 +32,38 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
     private UapiServer? _uapi;
     private FileWatch? _watch;
     private bool _stopped;
+    private bool _ended;
 
     /// <summary>Something broke: the process is to exit with a failure.</summary>
     public bool Failed { get; private set; }
 
+    /// <summary>Returns when everything stands.</summary>
     /// <exception cref="IOException">Something that the tunnel needs is not to be had; the message says what to do.</exception>
     /// <exception cref="SodiumMissingException">There is no libsodium.</exception>
-    public async Task StartAsync(CancellationToken cancellationToken)
+    /// <exception cref="OutOfMemoryException">A thread could not be made.</exception>
+    public Task StartAsync(CancellationToken cancellationToken)
     {
         try
         {
             Start();
+            return Task.CompletedTask;
         }
         catch
         {
-            await DisposeAsync();
+            Dispose();
             throw;
         }
     }
 
-    public Task StopAsync(CancellationToken cancellationToken) => DisposeAsync().AsTask();
+    /// <summary>Returns when everything has ended.</summary>
+    public Task StopAsync(CancellationToken cancellationToken)
+    {
+        Dispose();
+        return Task.CompletedTask;
+    }
 
     /// <summary>Ends everything: the socket's name first, so that a successor finds it free, the interface last.</summary>
-    public async ValueTask DisposeAsync()
+    public void Dispose()
     {
         if (Interlocked.Exchange(ref _stopped, true))
         {
@@ -62,11 +72,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
 
         _watch?.Dispose();
         _socket?.RemoveFile();
-        if (_uapi is not null)
-        {
-            await _uapi.DisposeAsync();
-        }
-
+        _uapi?.Dispose();
         _socket?.Dispose();
         _links?.Dispose();
         _tunnel?.Dispose();
@@ -90,58 +96,15 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
             : UapiSocket.Listen(UapiSocket.DefaultDirectory, _io.Tun.Name, PatienceWithPredecessor);
         _uapi = new UapiServer(
             _socket.Listener,
-            new UapiOperations(Configure, Snapshot, UapiOperations.DefaultTimeout),
+            new UapiOperations(Configure, Snapshot, _memory.Has, UapiOperations.DefaultTimeout, TimeProvider.System),
             logs.CreateLogger<UapiServer>());
         WatchSocket(_socket);
-        _ = EndWithTheFirstAsync(_tunnel.Completion, _uapi.Completion, _socketGone.Task);
-
-        // A process's first message costs 20 ms: who waits for the interface need not wait for that.
-        lifetime.ApplicationStarted.Register(() => _ = Task.Run(TellWhatWasFound, CancellationToken.None));
+        EndWith(_tunnel.Completion, "the tunnel", "the interface was deleted");
+        EndWith(_uapi.Completion, "the control socket", "the control socket was closed");
     }
 
-    // A heap that is full is the end of the process: a configuration that might fill it is refused instead.
-    private void Configure(DeviceConfiguration configuration)
-    {
-        const int PeerCost = 2048;
-        const int AllowedIpCost = 256;
-        const int Worthwhile = 1 << 20;
-        long cost = 0;
-        foreach (PeerConfiguration peer in configuration.Peers)
-        {
-            cost += PeerCost + ((long)peer.AllowedIps.Count * AllowedIpCost);
-        }
-
-        long limit = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 8 * 7;
-        if (cost > Worthwhile && GC.GetTotalMemory(false) + cost > limit && GC.GetTotalMemory(true) + cost > limit)
-        {
-            throw new ConfigurationException($"{configuration.Peers.Count} peers more may not fit into memory.");
-        }
-
-        _links!.CatchUp();
-        _tunnel!.Configure(configuration);
-    }
-
-    // wg-quick takes the link up and asks for the allowed IPs then: when it returns, the sockets are open, as with the kernel module.
-    private DeviceSnapshot Snapshot()
-    {
-        _links!.CatchUp();
-        return _tunnel!.Snapshot();
-    }
-
-    // The processor count of .NET is the smallest of affinity, online processors and cgroup quota.
-    private static TunnelOptions Options(Settings settings, TunOffload offload) => new()
-    {
-        Threads = settings.Threads,
-        Processors = Environment.ProcessorCount,
-        Coalesces = Joined(offload, TunOffload.Tcp4, GroFeatures.Tcp4)
-            | Joined(offload, TunOffload.Tcp6, GroFeatures.Tcp6)
-            | Joined(offload, TunOffload.Udp, GroFeatures.Udp),
-    };
-
-    private static GroFeatures Joined(TunOffload offload, TunOffload taken, GroFeatures joined) =>
-        offload.HasFlag(taken) ? joined : GroFeatures.None;
-
-    private void TellWhatWasFound()
+    /// <summary>For the log. A process's first message costs 20 ms: who waits for the interface need not wait for that.</summary>
+    public void TellWhatWasFound()
     {
         if (_log.IsEnabled(LogLevel.Information))
         {
@@ -159,6 +122,45 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
         }
     }
 
+    // Out of memory the process would end: what might not fit, or could not be shown afterwards, is refused instead. A few peers more or less
+    // are let in as long as they themselves fit, so that those that exist can be changed to the last.
+    private void Configure(DeviceConfiguration configuration)
+    {
+        const int Few = 64 * 1024;
+        long price = MemoryPrice.Of(configuration);
+        long shown = price > Few ? ((long)_tunnel!.CountPeers() + configuration.Peers.Count) * MemoryPrice.ShownPeer : 0;
+        if (price > 0 && !_memory.Has(price + shown))
+        {
+            throw new ConfigurationException($"{configuration.Peers.Count} peers more may not fit into memory.");
+        }
+
+        _links!.CatchUp();
+        _tunnel!.Configure(configuration);
+    }
+
+    // wg-quick takes the link up and asks for the allowed IPs then: when it returns, the sockets are open, as with the kernel module.
+    private DeviceSnapshot Snapshot()
+    {
+        _links!.CatchUp();
+        long price = (long)_tunnel!.CountPeers() * MemoryPrice.ShownPeer;
+        return price == 0 || _memory.Has(price)
+            ? _tunnel.Snapshot()
+            : throw new ConfigurationException("All peers at once do not fit into memory to be shown.");
+    }
+
+    // The processor count of .NET is the smallest of affinity, online processors and cgroup quota.
+    private static TunnelOptions Options(Settings settings, TunOffload offload) => new()
+    {
+        Threads = settings.Threads,
+        Processors = Environment.ProcessorCount,
+        Coalesces = Joined(offload, TunOffload.Tcp4, GroFeatures.Tcp4)
+            | Joined(offload, TunOffload.Tcp6, GroFeatures.Tcp6)
+            | Joined(offload, TunOffload.Udp, GroFeatures.Udp),
+    };
+
+    private static GroFeatures Joined(TunOffload offload, TunOffload taken, GroFeatures joined) =>
+        offload.HasFlag(taken) ? joined : GroFeatures.None;
+
     private void OnLinkChanged(LinkState state)
     {
         if (!state.Gone)
@@ -171,7 +173,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
     {
         try
         {
-            _watch = socket.Watch(() => _socketGone.TrySetResult());
+            _watch = socket.Watch(() => End("the control socket was deleted"));
         }
         catch (IOException refused)
         {
@@ -179,25 +181,34 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, IHos
         }
     }
 
-    private async Task EndWithTheFirstAsync(Task tunnel, Task uapi, Task socketGone)
+    // Inline, on the thread that completes it: a thread pool might have no thread to be had.
+    private void EndWith(Task completion, string part, string reason) => _ = completion.ContinueWith(
+        completed =>
+        {
+            if (completed.Exception is { } failure)
+            {
+                Failed |= !_stopped;
+                _log.PartFailed(failure.InnerException ?? failure, part);
+            }
+
+            End(reason);
+        },
+        CancellationToken.None,
+        TaskContinuationOptions.ExecuteSynchronously,
+        TaskScheduler.Default);
+
+    private void End(string reason)
     {
-        Task first = await Task.WhenAny(tunnel, uapi, socketGone);
-        if (_stopped)
+        if (_stopped || Interlocked.Exchange(ref _ended, true))
         {
             return;
         }
 
-        string part = first == tunnel ? "the tunnel" : first == uapi ? "the control socket" : "the control socket's file";
-        if (first.Exception is { } failure)
+        if (!Failed)
         {
-            Failed = true;
-            _log.PartFailed(failure.InnerException ?? failure, part);
-        }
-        else
-        {
-            _log.Stopping(first == tunnel ? "the interface was deleted" : "the control socket was deleted");
+            _log.Stopping(reason);
         }
 
-        lifetime.StopApplication();
+        signals.Wake();
     }
 }

@@ -28,6 +28,9 @@ internal sealed class UapiAnswer : IDisposable
 
     public bool IsComplete { get; private set; }
 
+    /// <summary>It keeps a copy of the device.</summary>
+    public bool HoldsSnapshot => _device is not null;
+
     /// <summary>To <c>set</c>, or a <c>get</c> that failed.</summary>
     /// <param name="operation">Decides the sign.</param>
     /// <param name="errno">As in C, positive; 0 for success.</param>

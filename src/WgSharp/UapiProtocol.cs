@@ -23,38 +23,16 @@ internal enum UapiOperation
     Set,
 }
 
-/// <summary>Memory for requests under way, over all connections: what somebody sends cannot grow without bound.</summary>
-internal sealed class UapiBudget(long bytes)
-{
-    private long _left = bytes;
-
-    public bool TryTake(int amount)
-    {
-        if (Interlocked.Add(ref _left, -amount) >= 0)
-        {
-            return true;
-        }
-
-        Interlocked.Add(ref _left, amount);
-        return false;
-    }
-
-    public void Return(long amount) => Interlocked.Add(ref _left, amount);
-}
-
 /// <summary>One request: takes bytes as they arrive, line by line, until its blank line or the end of the stream.</summary>
-internal sealed class UapiRequest(UapiBudget budget) : IDisposable
+internal sealed class UapiRequest(UapiMemory memory) : IDisposable
 {
     /// <summary>Far above the longest line that means something (an endpoint with a scope).</summary>
     public const int MaxLine = 1024;
 
-    // What a peer and an allowed IP cost in memory while they wait to be applied, rounded up.
-    private const int PeerCost = 320;
-    private const int AllowedIpCost = 80;
-
     private PeerConfiguration? _peer;
     private bool _skippingLine;
-    private long _taken;
+    private int _peersTaken;
+    private int _allowedIpsTaken;
 
     /// <summary>A byte of it was seen.</summary>
     public bool IsStarted { get; private set; }
@@ -110,8 +88,8 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
     public void Dispose()
     {
         WipeConfiguration();
-        budget.Return(_taken);
-        _taken = 0;
+        memory.Return(_peersTaken, _allowedIpsTaken);
+        (_peersTaken, _allowedIpsTaken) = (0, 0);
     }
 
     private void AcceptLine(ReadOnlySpan<byte> line)
@@ -219,7 +197,7 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
             return false;
         }
 
-        if (TakeMemory(PeerCost))
+        if (TakeMemory(peers: 1, allowedIps: 0))
         {
             _peer = new PeerConfiguration { PublicKey = key };
             Configuration.Peers.Add(_peer);
@@ -266,7 +244,7 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
             return false;
         }
 
-        if (TakeMemory(AllowedIpCost))
+        if (TakeMemory(peers: 0, allowedIps: 1))
         {
             peer.AllowedIps.Add(change);
         }
@@ -290,15 +268,16 @@ internal sealed class UapiRequest(UapiBudget budget) : IDisposable
 
     private static bool IsTrue(ReadOnlySpan<byte> value) => value.SequenceEqual("true"u8);
 
-    private bool TakeMemory(int bytes)
+    private bool TakeMemory(int peers, int allowedIps)
     {
-        if (!budget.TryTake(bytes))
+        if (!memory.TryTake(peers, allowedIps))
         {
             Fail(Errno.ENOMEM);
             return false;
         }
 
-        _taken += bytes;
+        _peersTaken += peers;
+        _allowedIpsTaken += allowedIps;
         return true;
     }
 

@@ -9,17 +9,20 @@ namespace WgSharp;
 /// <summary>What the UAPI does to the tunnel, and how patient it is. The seam that its tests use.</summary>
 /// <param name="Configure">Applies a configuration and returns when it stands.</param>
 /// <param name="Snapshot">A copy of everything, which the answer owns.</param>
+/// <param name="HasRoom">Whether so many bytes more fit into memory.</param>
 /// <param name="Timeout">For a request from its first byte to its last, and for each piece of an answer to be taken.</param>
-internal sealed record UapiOperations(Action<DeviceConfiguration> Configure, Func<DeviceSnapshot> Snapshot, TimeSpan Timeout)
+/// <param name="Time">By which that is measured.</param>
+internal sealed record UapiOperations(
+    Action<DeviceConfiguration> Configure, Func<DeviceSnapshot> Snapshot, Func<long, bool> HasRoom, TimeSpan Timeout, TimeProvider Time)
 {
     public static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(30);
 }
 
 /// <summary>
-/// Serves the UAPI on a listening socket: any number of operations per connection, many connections at once. Each connection
-/// parses and prints on its own; only the applying itself meets the others, on the tunnel's control loop.
+/// Serves the UAPI on a listening socket: any number of operations per connection, many connections at once. One thread, made at the start,
+/// goes round all of them and never waits for a single one: who is slow, or says nothing, holds up nobody.
 /// </summary>
-internal sealed class UapiServer : IAsyncDisposable
+internal sealed class UapiServer : IDisposable
 {
     /// <summary>Further ones wait in the backlog until one ends.</summary>
     public const int MaxConnections = 256;
@@ -30,117 +33,62 @@ internal sealed class UapiServer : IAsyncDisposable
     /// <summary>Over all connections; 100,000 peers with four allowed IPs each fit.</summary>
     public const long RequestMemory = 64 << 20;
 
-    // Out of descriptors there is nothing to wait for: whoever closes one does not tell.
+    // A client has one for what it says, or one for what it is told.
+    private const int KeptBuffers = 8;
+
+    // Out of descriptors or memory there is nothing to wait for: whoever gives some back does not tell.
     private static readonly TimeSpan PauseAfterRefusal = TimeSpan.FromMilliseconds(100);
 
     private readonly Socket _listener;
     private readonly UapiOperations _operations;
     private readonly ILogger _log;
-    private readonly UapiBudget _budget = new(RequestMemory);
-    private readonly SemaphoreSlim _free = new(MaxConnections, MaxConnections);
-    private readonly SemaphoreSlim _snapshots = new(MaxSnapshots, MaxSnapshots);
-    private readonly CancellationTokenSource _stop = new();
+    private readonly PollSet _poll = new(MaxConnections + 1);
+    private readonly List<UapiConnection> _connections = [];
+    private readonly Stack<byte[]> _buffers = new();
+    private readonly TaskCompletionSource _completion = new();
+    private readonly Thread _thread;
+    private int _snapshots;
+    private TimeSpan _acceptAgain = TimeSpan.MinValue;
+    private volatile bool _stopping;
 
-    /// <param name="listener">Stays the caller's.</param>
+    /// <param name="listener">Stays the caller's; becomes non-blocking.</param>
     public UapiServer(Socket listener, UapiOperations operations, ILogger log)
     {
         _listener = listener;
+        _listener.Blocking = false;
         _operations = operations;
         _log = log;
-        Completion = AcceptAsync();
+        Memory = new UapiMemory(RequestMemory, operations.HasRoom);
+        _thread = new Thread(Run) { IsBackground = true, Name = "wg-uapi" };
+        _thread.Start();
     }
 
-    /// <summary>Faults if connections can no longer be accepted.</summary>
-    public Task Completion { get; }
+    /// <summary>Faults if connections can no longer be accepted; on the server's thread, which must not be kept.</summary>
+    public Task Completion => _completion.Task;
 
-    /// <summary>Accepts no more, and ends what is under way.</summary>
-    public async ValueTask DisposeAsync()
+    public UapiMemory Memory { get; }
+
+    /// <summary>What <see cref="UapiConnection.Deadline"/> is compared with.</summary>
+    public TimeSpan Now => _operations.Time.GetElapsedTime(0);
+
+    public TimeSpan Timeout => _operations.Timeout;
+
+    /// <summary>Accepts no more, and ends what is under way. Not to be called by an operation.</summary>
+    public void Dispose()
     {
-        if (_stop.IsCancellationRequested)
+        if (_stopping)
         {
             return;
         }
 
-        await _stop.CancelAsync();
-        await Completion.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        for (int i = 0; i < MaxConnections; i++)
-        {
-            await _free.WaitAsync();
-        }
-
-        _free.Dispose();
-        _snapshots.Dispose();
-    }
-
-    private async Task AcceptAsync()
-    {
-        while (!_stop.IsCancellationRequested)
-        {
-            bool accepted = false;
-            try
-            {
-                await _free.WaitAsync(_stop.Token);
-            }
-            catch (OperationCanceledException)
-            {
-                return;
-            }
-
-            try
-            {
-                Socket client = await _listener.AcceptAsync(_stop.Token);
-                accepted = true;
-                _ = ServeAsync(client);
-            }
-            catch (OperationCanceledException)
-            {
-                return;
-            }
-            catch (SocketException refused) when (refused.SocketErrorCode is SocketError.ConnectionAborted or SocketError.TooManyOpenSockets)
-            {
-                _log.AcceptFailed(refused.Message);
-                await Task.Delay(PauseAfterRefusal, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
-            finally
-            {
-                if (!accepted)
-                {
-                    _free.Release();
-                }
-            }
-        }
-    }
-
-    private async Task ServeAsync(Socket client)
-    {
-        try
-        {
-            using (client)
-            {
-                // wg connects and leaves without a byte before every operation: no buffer is made for that.
-                await client.ReceiveAsync(Memory<byte>.Empty, _stop.Token);
-                var connection = new Connection(this, client);
-                while (await connection.ServeOneAsync())
-                {
-                }
-            }
-        }
-        catch (Exception ended) when (ended is SocketException or OperationCanceledException or ObjectDisposedException)
-        {
-            // The client left, or was too slow, or the daemon ends: nobody is there to be told.
-        }
-        catch (Exception failure)
-        {
-            _log.ConnectionFailed(failure);
-        }
-        finally
-        {
-            _free.Release();
-        }
+        _stopping = true;
+        _poll.Wake();
+        _thread.Join();
+        _poll.Dispose();
     }
 
     /// <returns>0, or the positive error number of what could not be done.</returns>
-    private int Apply(DeviceConfiguration configuration)
+    public int Apply(DeviceConfiguration configuration)
     {
         const int LargestErrno = 4095;
         try
@@ -160,126 +108,156 @@ internal sealed class UapiServer : IAsyncDisposable
         }
     }
 
-    /// <summary>One client: a buffer for what it says, another for what it is told, both wiped as soon as they were used.</summary>
-    private sealed class Connection(UapiServer server, Socket client)
+    /// <returns>Null if there are as many as there may be; <see cref="ReturnSnapshot"/> makes room.</returns>
+    public UapiAnswer? TrySnapshot()
     {
-        private readonly byte[] _received = GC.AllocateUninitializedArray<byte>(BufferSize, pinned: true);
-        private readonly byte[] _answered = GC.AllocateUninitializedArray<byte>(BufferSize, pinned: true);
-        private int _count;
-        private bool _ended;
-
-        private const int BufferSize = 16 * 1024;
-
-        /// <returns>False when the client is done.</returns>
-        public async Task<bool> ServeOneAsync()
+        if (_snapshots == MaxSnapshots)
         {
-            using var request = new UapiRequest(server._budget);
-            if (!await ReceiveAsync(request))
-            {
-                await SendAsync(UapiAnswer.ErrorNumber(request.Operation, Errno.ETIMEDOUT));
-                return false;
-            }
-
-            if (!request.IsStarted)
-            {
-                return false;
-            }
-
-            if (request.Error != 0)
-            {
-                await SendAsync(UapiAnswer.ErrorNumber(request.Operation, request.Error));
-            }
-            else if (request.Operation == UapiOperation.Set)
-            {
-                await SendAsync(UapiAnswer.ErrorNumber(UapiOperation.Set, server.Apply(request.Configuration)));
-            }
-            else
-            {
-                await AnswerGetAsync();
-            }
-
-            return !_ended || _count > 0;
+            return null;
         }
 
-        /// <returns>False if it did not come in time.</returns>
-        private async Task<bool> ReceiveAsync(UapiRequest request)
+        UapiAnswer answer;
+        try
         {
-            using var slow = CancellationTokenSource.CreateLinkedTokenSource(server._stop.Token);
-            bool hurried = false;
-            try
+            answer = UapiAnswer.Of(_operations.Snapshot());
+        }
+        catch (ConfigurationException impossible)
+        {
+            _log.ConfigurationRefused(impossible.Message);
+            return UapiAnswer.ErrorNumber(UapiOperation.Get, Errno.ENOMEM);
+        }
+
+        _snapshots++;
+        return answer;
+    }
+
+    public void ReturnSnapshot() => _snapshots--;
+
+    /// <summary>A buffer for one connection, as long as it needs one.</summary>
+    public byte[] RentBuffer() =>
+        _buffers.TryPop(out byte[]? buffer) ? buffer : GC.AllocateUninitializedArray<byte>(UapiConnection.BufferSize, pinned: true);
+
+    /// <summary>Wipes it.</summary>
+    public void ReturnBuffer(byte[] buffer)
+    {
+        CryptographicOperations.ZeroMemory(buffer);
+        if (_buffers.Count < KeptBuffers)
+        {
+            _buffers.Push(buffer);
+        }
+    }
+
+    private void Run()
+    {
+        try
+        {
+            while (!_stopping)
             {
-                while (!Consume(request))
+                int listener = Watch();
+                _poll.Wait(Patience());
+                Serve();
+                if (listener >= 0 && _poll.IsReady(listener))
                 {
-                    // Between two requests a client may take all the time it wants.
-                    if (request.IsStarted && !hurried)
-                    {
-                        slow.CancelAfter(server._operations.Timeout);
-                        hurried = true;
-                    }
-
-                    int received = await client.ReceiveAsync(_received.AsMemory(_count), slow.Token);
-                    _count += received;
-                    _ended = received == 0;
-                }
-
-                return true;
-            }
-            catch (OperationCanceledException) when (!server._stop.IsCancellationRequested)
-            {
-                CryptographicOperations.ZeroMemory(_received);
-                return false;
-            }
-        }
-
-        private bool Consume(UapiRequest request)
-        {
-            int used = request.Read(_received.AsSpan(0, _count), _ended);
-            _received.AsSpan(used, _count - used).CopyTo(_received);
-            CryptographicOperations.ZeroMemory(_received.AsSpan(_count - used, used));
-            _count -= used;
-            return request.IsComplete;
-        }
-
-        private async Task AnswerGetAsync()
-        {
-            await server._snapshots.WaitAsync(server._stop.Token);
-            try
-            {
-                await SendAsync(UapiAnswer.Of(server._operations.Snapshot()));
-            }
-            finally
-            {
-                server._snapshots.Release();
-            }
-        }
-
-        private async Task SendAsync(UapiAnswer answer)
-        {
-            using (answer)
-            {
-                while (!answer.IsComplete)
-                {
-                    int length = answer.Write(_answered);
-                    try
-                    {
-                        await SendAllAsync(_answered.AsMemory(0, length));
-                    }
-                    finally
-                    {
-                        CryptographicOperations.ZeroMemory(_answered.AsSpan(0, length));
-                    }
+                    Accept();
                 }
             }
+
+            _completion.SetResult();
+        }
+#pragma warning disable CA1031 // Whatever it is, the daemon ends with it, loudly.
+        catch (Exception failure)
+#pragma warning restore CA1031
+        {
+            _completion.SetException(failure);
+        }
+        finally
+        {
+            _connections.ForEach(connection => connection.Dispose());
+            _connections.Clear();
+        }
+    }
+
+    /// <returns>The number of the listener; -1 while no connection is to be accepted.</returns>
+    private int Watch()
+    {
+        _poll.Clear();
+        foreach (UapiConnection connection in _connections)
+        {
+            connection.Watch(_poll);
         }
 
-        private async Task SendAllAsync(ReadOnlyMemory<byte> bytes)
+        return _connections.Count < MaxConnections && Now >= _acceptAgain ? _poll.Add(_listener.SafeHandle) : -1;
+    }
+
+    /// <returns>For poll: milliseconds until a deadline, rounded up.</returns>
+    private int Patience()
+    {
+        TimeSpan next = Now < _acceptAgain ? _acceptAgain : TimeSpan.MaxValue;
+        foreach (UapiConnection connection in _connections)
         {
-            using var slow = CancellationTokenSource.CreateLinkedTokenSource(server._stop.Token);
-            slow.CancelAfter(server._operations.Timeout);
-            while (!bytes.IsEmpty)
-            {
-                bytes = bytes[await client.SendAsync(bytes, slow.Token)..];
-            }
+            next = connection.CanGoOn ? TimeSpan.Zero : connection.Deadline < next ? connection.Deadline : next;
+        }
+
+        return next == TimeSpan.MaxValue ? -1 : (int)Math.Ceiling(Math.Clamp((next - Now).TotalMilliseconds, 0, int.MaxValue));
+    }
+
+    private void Serve()
+    {
+        for (int i = 0; i < _connections.Count && !_stopping; i++)
+        {
+            Take(_connections[i], static (connection, poll) => connection.Serve(poll));
+        }
+
+        // Who was waiting for a snapshot may have it now.
+        for (int i = 0; i < _connections.Count && _snapshots < MaxSnapshots && !_stopping; i++)
+        {
+            Take(_connections[i], static (connection, _) => connection.Resume());
+        }
+
+        _connections.RemoveAll(connection => connection.IsDone);
+    }
+
+    private void Take(UapiConnection connection, Action<UapiConnection, PollSet> step)
+    {
+        try
+        {
+            step(connection, _poll);
+        }
+        catch (ObjectDisposedException)
+        {
+            // The tunnel has ended, and the daemon is about to.
+            connection.Dispose();
+        }
+#pragma warning disable CA1031 // Of this one client; the others are served on.
+        catch (Exception failure)
+#pragma warning restore CA1031
+        {
+            connection.Dispose();
+            _log.ConnectionFailed(failure);
+        }
+    }
+
+    /// <summary>One at a time: the next turn of the loop takes the next one.</summary>
+    private void Accept()
+    {
+        StreamConnection? client = StreamConnection.Accept(_listener.SafeHandle, out int errno);
+        if (client is not null)
+        {
+            _connections.Add(new UapiConnection(this, client));
+            return;
+        }
+
+        switch (errno)
+        {
+            case Errno.EAGAIN or Errno.EINTR:
+                break;
+            case Errno.EBADF or Errno.EINVAL or Errno.ENOTSOCK or Errno.EFAULT or Errno.EOPNOTSUPP:
+                throw new IOException($"accept4: {Errno.Describe(errno)}.", errno);
+            default:
+                // Of that connection, or of the machine at this moment (accept(2) names a dozen): none is the end.
+                _log.AcceptFailed(Errno.Describe(errno));
+                _acceptAgain = Now + PauseAfterRefusal;
+                break;
         }
     }
 }

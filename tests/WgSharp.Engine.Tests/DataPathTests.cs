@@ -377,6 +377,10 @@ public sealed class DataPathTests : IDisposable
 
         public ushort Open(ushort port, uint fwmark) => port;
 
+        public void Try(ushort port, uint fwmark)
+        {
+        }
+
         public void Close()
         {
         }

@@ -183,16 +183,20 @@ internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
 
     public ushort Open(ushort port, uint fwmark)
     {
-        if (TakenPorts.Contains(port))
-        {
-            throw new IOException("Address already in use", 98);
-        }
-
+        Try(port, fwmark);
         Local = new InetEndpoint(address, port == 0 ? (ushort)40000 : port);
         IsOpen = true;
         Mark = fwmark;
         wire.Attach(this);
         return Local.Port;
+    }
+
+    public void Try(ushort port, uint fwmark)
+    {
+        if (TakenPorts.Contains(port))
+        {
+            throw new IOException("Address already in use", 98);
+        }
     }
 
     public void Close()

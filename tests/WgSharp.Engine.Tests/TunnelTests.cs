@@ -209,6 +209,30 @@ public class TunnelTests
     }
 
     [Fact]
+    public void A_taken_port_fails_the_configuration_while_the_link_is_down_as_well()
+    {
+        using var pair = new TunnelPair(linkUp: false);
+        pair.A.Udp.TakenPorts.Add(5555);
+        var configuration = new DeviceConfiguration { ListenPort = 5555, ReplacePeers = true };
+        IOException e = Assert.Throws<IOException>(() => pair.TunnelA.Configure(configuration));
+        Assert.Equal(98, e.HResult);
+        DeviceSnapshot snapshot = pair.TunnelA.Snapshot();
+        Assert.Equal(1111, snapshot.ListenPort);
+        Assert.Single(snapshot.Peers);
+        Assert.False(pair.A.Udp.IsOpen);
+    }
+
+    [Fact]
+    public void A_port_that_was_taken_since_it_was_set_is_asked_for_again_when_it_is_set_again()
+    {
+        using var pair = new TunnelPair(linkUp: false);
+        pair.A.Udp.TakenPorts.Add(1111);
+        Assert.Throws<IOException>(() => pair.TunnelA.Configure(new DeviceConfiguration { ListenPort = 1111 }));
+        pair.TunnelA.Configure(new DeviceConfiguration { ListenPort = 0 });
+        pair.TunnelA.Configure(new DeviceConfiguration { Fwmark = 7 });
+    }
+
+    [Fact]
     public void Port_and_mark_change_on_a_living_tunnel()
     {
         using var pair = new TunnelPair();

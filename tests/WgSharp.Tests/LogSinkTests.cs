@@ -101,6 +101,73 @@ public class LogSinkTests
     }
 
     [Fact]
+    public void A_reader_that_does_not_read_holds_up_nobody_and_is_told_later_how_much_it_missed()
+    {
+        var stuck = new StuckSink();
+        using (var queue = new QueuedSink(stuck))
+        using (Logger log = Log(queue))
+        {
+            log.Information("{Number}", "first");
+            stuck.Reached.Wait();
+            for (int i = 0; i < QueuedSink.Capacity + 7; i++)
+            {
+                log.Information("{Number}", i);
+            }
+
+            Assert.False(queue.Flush());
+            stuck.ReadOn();
+            Assert.True(queue.Flush());
+            log.Information("{Number}", "last");
+        }
+
+        IEnumerable<string> taken = Enumerable.Range(0, QueuedSink.Capacity).Select(i => $"{i}");
+        Assert.Equal(["first", .. taken, "7 messages were left out here, because nobody read them", "last"], stuck.Lines);
+    }
+
+    [Fact]
+    public async Task What_was_left_out_is_told_before_the_next_message_that_finds_room()
+    {
+        using var reader = new AnonymousPipeServerStream(PipeDirection.In);
+        using var writer = new AnonymousPipeClientStream(PipeDirection.Out, reader.ClientSafePipeHandle);
+        using var queue = new QueuedSink(new StreamSink(writer, journal: true, "wgt0"));
+        using Logger log = Log(queue);
+        string large = new('x', 4000);
+        for (int i = 0; i < 1000; i++)
+        {
+            log.Information("{Number} {Large}", i, large);
+        }
+
+        using var text = new StreamReader(reader);
+        int read = 0;
+        string? line;
+        while ((line = await text.ReadLineAsync())!.Contains(large, StringComparison.Ordinal))
+        {
+            Assert.StartsWith($"<6>wgt0: {read++} ", line, StringComparison.Ordinal);
+        }
+
+        Assert.InRange(read, QueuedSink.Capacity, 999);
+        Assert.Equal($"<4>wgt0: {1000 - read} messages were left out here, because nobody read them", line);
+    }
+
+    [Fact]
+    public void Syslog_is_there_while_somebody_listens()
+    {
+        using var directory = new TemporaryDirectory();
+        string path = Path.Combine(directory.Path, "log");
+        Assert.False(SyslogSink.Answers(path));
+        using (var daemon = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified))
+        {
+            daemon.Bind(new UnixDomainSocketEndPoint(path + ".new"));
+            File.Move(path + ".new", path);
+            Assert.True(SyslogSink.Answers(path));
+        }
+
+        // Its file is still there.
+        Assert.True(File.Exists(path));
+        Assert.False(SyslogSink.Answers(path));
+    }
+
+    [Fact]
     public void Without_syslog_nothing_happens()
     {
         using var sink = new SyslogSink("/nonexistent/log", "wgt0");
@@ -126,12 +193,27 @@ public class LogSinkTests
         public void Emit(LogEvent logEvent) => Lines.Add(LogText.Of(logEvent));
     }
 
-    private sealed class ManualTime : TimeProvider
+    private sealed class StuckSink : ILogEventSink, IDisposable
     {
-        public TimeSpan Now { get; set; }
+        private readonly ManualResetEventSlim _reader = new();
 
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+        public ManualResetEventSlim Reached { get; } = new();
 
-        public override long GetTimestamp() => Now.Ticks;
+        public List<string> Lines { get; } = [];
+
+        public void ReadOn() => _reader.Set();
+
+        public void Emit(LogEvent logEvent)
+        {
+            Reached.Set();
+            _reader.Wait();
+            Lines.Add(LogText.Of(logEvent));
+        }
+
+        public void Dispose()
+        {
+            _reader.Dispose();
+            Reached.Dispose();
+        }
     }
 }

@@ -90,7 +90,7 @@ public class UapiRequestStreamTests
     [Fact]
     public void Requests_under_way_share_a_bounded_memory_and_give_it_back()
     {
-        var budget = new UapiBudget(100_000);
+        var budget = new UapiMemory(100_000, _ => true);
         byte[] greedy = Encoding.UTF8.GetBytes($"set=1\npublic_key={KeyA}\n" + string.Concat(Enumerable.Repeat("allowed_ip=::/0\n", 10_000)) + "\n");
         byte[] modest = Encoding.UTF8.GetBytes($"set=1\npublic_key={KeyA}\nallowed_ip=::/0\n\n");
         for (int i = 0; i < 3; i++)
@@ -105,6 +105,38 @@ public class UapiRequestStreamTests
         using var second = new UapiRequest(budget);
         second.Read(modest, endOfStream: false);
         Assert.Equal(0, second.Error);
+    }
+
+    [Fact]
+    public void A_request_is_refused_while_it_arrives_once_what_it_asks_for_would_not_fit_into_the_machine()
+    {
+        long asked = 0;
+        var memory = new UapiMemory(UapiServer.RequestMemory, price => (asked = price) < 20_000_000);
+        using var request = new UapiRequest(memory);
+        byte[] peer = Encoding.UTF8.GetBytes($"public_key={KeyA}\n");
+        request.Read("set=1\n"u8, endOfStream: false);
+        int peers = 0;
+        while (request.Error == 0)
+        {
+            request.Read(peer, endOfStream: false);
+            peers++;
+        }
+
+        Assert.Equal(ENoMem, request.Error);
+        Assert.Empty(request.Configuration.Peers);
+        Assert.InRange((long)peers * MemoryPrice.Peer, 20_000_000, 20_000_000 + asked / 2);
+        request.Read("\n"u8, endOfStream: false);
+        Assert.True(request.IsComplete);
+    }
+
+    [Fact]
+    public void What_is_only_removed_or_updated_has_no_price()
+    {
+        using UapiRequest request = Set($"public_key={KeyA}", "remove=true", $"public_key={KeyB}", "update_only=true", "endpoint=192.0.2.1:7");
+        Assert.Equal(0, MemoryPrice.Of(request.Configuration));
+
+        using UapiRequest more = Set($"public_key={KeyA}", "allowed_ip=10.0.0.0/8", "allowed_ip=fd00::/64");
+        Assert.Equal(MemoryPrice.Peer + (2 * MemoryPrice.AllowedIp), MemoryPrice.Of(more.Configuration));
     }
 
     [Fact]
@@ -180,7 +212,7 @@ public class UapiRequestStreamTests
         }
 
         text.Append('\n');
-        using var request = new UapiRequest(new UapiBudget(UapiServer.RequestMemory));
+        using var request = new UapiRequest(new UapiMemory(UapiServer.RequestMemory, _ => true));
         request.Read(Encoding.UTF8.GetBytes(text.ToString()), endOfStream: false);
 
         Assert.Equal(0, request.Error);

@@ -9,7 +9,7 @@ internal static class UapiRequests
     public const string KeyB = "b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33";
     public const string Zeros = "0000000000000000000000000000000000000000000000000000000000000000";
 
-    public static readonly UapiBudget Plenty = new(1L << 40);
+    public static UapiMemory Plenty => new(1L << 40, _ => true);
 
     /// <summary>Reads a whole request at once.</summary>
     public static UapiRequest Parse(string text, bool endOfStream = false) => Parse(Encoding.UTF8.GetBytes(text), endOfStream);

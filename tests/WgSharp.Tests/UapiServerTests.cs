@@ -7,7 +7,7 @@ using static WgSharp.Tests.UapiRequests;
 
 namespace WgSharp.Tests;
 
-public sealed class UapiServerTests : IAsyncLifetime, IDisposable
+public sealed class UapiServerTests : IDisposable
 {
     private readonly TemporaryDirectory _directory = new();
     private readonly UapiSocket _socket;
@@ -15,29 +15,16 @@ public sealed class UapiServerTests : IAsyncLifetime, IDisposable
     private UapiServer? _server;
     private Func<DeviceConfiguration, Exception?> _onConfigure = _ => null;
     private DeviceSnapshot _device = new(null, 51820, 0, []);
+    private readonly ManualTime _time = new();
     private TimeSpan _timeout = TimeSpan.FromMinutes(5);
 
     public UapiServerTests() => _socket = UapiSocket.Listen(_directory.Path, "wgt0", TimeSpan.Zero);
 
-    public Task InitializeAsync() => Task.CompletedTask;
-
-    public async Task DisposeAsync()
-    {
-        if (_server is not null)
-        {
-            await _server.DisposeAsync();
-        }
-
-        Dispose();
-    }
-
     public void Dispose()
     {
+        _server?.Dispose();
         _socket.Dispose();
-        if (Directory.Exists(_directory.Path))
-        {
-            _directory.Dispose();
-        }
+        _directory.Dispose();
     }
 
     [Fact]
@@ -221,9 +208,11 @@ public sealed class UapiServerTests : IAsyncLifetime, IDisposable
     [Fact]
     public async Task A_request_that_stays_unfinished_times_out_and_changes_nothing()
     {
-        _timeout = TimeSpan.FromMilliseconds(50);
         using UapiClient client = Connect();
         await client.SendAsync($"set=1\nprivate_key={KeyA}\n");
+        await WaitUntilReadAsync();
+        _time.Now += _timeout;
+        await WaitUntilReadAsync();
 
         Assert.Equal("errno=-110\n\n", await client.ReceiveAllAsync());
         Assert.Empty(_applied);
@@ -232,42 +221,66 @@ public sealed class UapiServerTests : IAsyncLifetime, IDisposable
     [Fact]
     public async Task A_request_that_trickles_in_times_out_as_well()
     {
-        _timeout = TimeSpan.FromMilliseconds(200);
+        _timeout = TimeSpan.FromSeconds(30);
         using UapiClient client = Connect();
         await client.SendAsync("set=1\n");
-        Task<string> answer = client.ReceiveAllAsync();
-        while (!answer.IsCompleted)
-        {
-            try
-            {
-                await client.SendAsync("fwmark=1\n");
-            }
-            catch (SocketException)
-            {
-                break;
-            }
+        await WaitUntilReadAsync();
+        _time.Now += TimeSpan.FromSeconds(20);
+        await client.SendAsync("fwmark=1\n");
+        await WaitUntilReadAsync();
+        _time.Now += TimeSpan.FromSeconds(20);
 
-            await Task.WhenAny(answer, Task.Delay(5));
+        // A server that counts from the last byte would apply it.
+        Assert.Equal("errno=-110\n\n", await client.AskAsync("fwmark=1\n\n"));
+        Assert.Empty(_applied);
+    }
+
+    [Fact]
+    public async Task Between_two_requests_a_client_may_take_all_the_time_it_wants()
+    {
+        using UapiClient client = Connect();
+        Assert.Equal("errno=0\n\n", await client.AskAsync("set=1\n\n"));
+        await WaitUntilReadAsync();
+        _time.Now += TimeSpan.FromDays(1);
+        await WaitUntilReadAsync();
+
+        Assert.Equal("errno=0\n\n", await client.AskAsync("set=1\n\n"));
+    }
+
+    [Fact]
+    public async Task Four_clients_that_do_not_read_their_answers_hold_up_a_fifth_only_for_its_answer_to_get()
+    {
+        _device = Large(1, 130_561);
+        UapiClient[] slow = Enumerable.Range(0, 4).Select(_ => Connect()).ToArray();
+        foreach (UapiClient client in slow)
+        {
+            await client.SendAsync("get=1\n\n");
         }
 
-        Assert.Empty(_applied);
+        await WaitUntilReadAsync();
+        _device = new(null, 51820, 0, []);
+        using UapiClient fifth = Connect();
+        Task<string> answer = fifth.AskAsync("get=1\n\n");
+        await WaitUntilReadAsync();
+        Assert.False(answer.IsCompleted);
+        slow[0].Dispose();
+
+        Assert.Equal("listen_port=51820\nerrno=0\n\n", await answer);
+        foreach (UapiClient client in slow)
+        {
+            client.Dispose();
+        }
     }
 
     [Fact]
     public async Task A_client_that_does_not_read_its_answer_is_dropped()
     {
-        _timeout = TimeSpan.FromMilliseconds(50);
         _device = Large(1, 130_561);
         using UapiClient client = Connect();
         await client.SendAsync("get=1\n\n");
-        string answer;
-        using (UapiClient other = Connect())
-        {
-            answer = await other.AskAsync("set=1\n\n");
-        }
-
-        Assert.Equal("errno=0\n\n", answer);
-        await _server!.DisposeAsync();
+        await WaitUntilReadAsync();
+        _time.Now += _timeout;
+        await WaitUntilReadAsync();
         Assert.DoesNotContain("errno=0", await client.ReceiveAllAsync(), StringComparison.Ordinal);
     }
 
@@ -319,7 +332,7 @@ public sealed class UapiServerTests : IAsyncLifetime, IDisposable
         Assert.Equal("errno=0\n\n", await half.AskAsync("set=1\n\n"));
         await half.SendAsync("set=1\n");
 
-        await _server!.DisposeAsync();
+        _server!.Dispose();
 
         Assert.Equal(string.Empty, await idle.ReceiveAllAsync());
         Assert.Equal(string.Empty, await half.ReceiveAllAsync());
@@ -328,8 +341,16 @@ public sealed class UapiServerTests : IAsyncLifetime, IDisposable
 
     private UapiClient Connect()
     {
-        _server ??= new UapiServer(_socket.Listener, new UapiOperations(Configure, () => _device, _timeout), NullLogger.Instance);
+        _server ??= new UapiServer(_socket.Listener, new UapiOperations(Configure, () => _device, _ => true, _timeout, _time), NullLogger.Instance);
         return new UapiClient(_socket.Path!);
+    }
+
+    /// <summary>Whatever was sent before has been looked at: the server goes round its connections, and has been at each of them when it answers a second time.</summary>
+    private async Task WaitUntilReadAsync()
+    {
+        using UapiClient other = Connect();
+        Assert.Equal("errno=-71\n\n", await other.AskAsync("set=1\nx\n\n"));
+        Assert.Equal("errno=-71\n\n", await other.AskAsync("set=1\nx\n\n"));
     }
 
     private void Configure(DeviceConfiguration configuration)

@@ -261,9 +261,9 @@ def echo(address, seconds, every_ms):
     except Enough:
         count = pinger.sent
     pinger.receive_until(time.monotonic() + 1, lambda: len(pinger.times_ms) == count)
-    times = sorted(pinger.times_ms.values()) or [0.0]
-    say(sent=count, received=len(pinger.times_ms), lost_percent=100 * (1 - len(pinger.times_ms) / count),
-        median_ms=statistics.median(times), worst_ms=times[-1])
+    times = pinger.times_ms.values()
+    say(sent=count, received=len(times), lost_percent=100 * (1 - len(times) / count),
+        median_ms=statistics.median(times) if times else "never", worst_ms=max(times, default="never"))
 
 
 def answer(address, seconds, at=None):

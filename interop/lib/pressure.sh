@@ -5,6 +5,7 @@
 #
 #   host a wgsharp | wireguard-go | tested     tested: the command in $TESTED, to which the interface's name is appended
 
+# shellcheck disable=SC2154  # library is the runner's
 load=$library/pressure.py
 PEERS=${library%/interop/lib}/bench/WgSharp.Peers/bin/Release/net10.0/WgSharp.Peers.dll
 declare -A figures=() daemon=()
@@ -211,8 +212,8 @@ row_2() { # implementation
 	kill -TERM "$sender"
 	wait "$sender" || true
 	figure lost_percent "$(told lost_percent "$lab/pings")"
-	figure median_ms "$(told median_ms "$lab/pings")"
-	figure worst_ms "$(told worst_ms "$lab/pings")"
+	figure median_ms "$(told median_ms "$lab/pings")" 5000
+	figure worst_ms "$(told worst_ms "$lab/pings")" 5000
 }
 
 # 3: an uplink of 20 Mbit/s with a queue of 1000 packets, saturated by TCP and then by UDP, from a daemon whose send buffer is small;
@@ -311,7 +312,7 @@ strangers() { # implementation, honest peers' implementation, guests, seconds th
 	figure session_median_ms "$(middle "$took")" $(($4 * 1000))
 	figure session_worst_ms "$(last "$took")" $(($4 * 1000))
 	figure pings_lost_percent "$(told lost_percent "$lab/pings")"
-	figure pings_worst_ms "$(told worst_ms "$lab/pings")"
+	figure pings_worst_ms "$(told worst_ms "$lab/pings")" 60000
 	figure show_worst_ms "$(told worst_ms "$lab/shows")"
 }
 
@@ -385,6 +386,8 @@ row_9() { # implementation, seconds that each may take, what...
 
 many_peers() { # implementation, how many peers or addconf, seconds
 	local count=$2 peers shows from
+	# shellcheck source=interop/lib/setup.sh
+	type -P dotnet >/dev/null || { . "$library/setup.sh" && need_sdk; }
 	[[ -r $PEERS ]] || fail "$PEERS is missing: dotnet build bench/WgSharp.Peers -c Release"
 	[[ $2 != addconf ]] || count=10000
 	host a "$1"

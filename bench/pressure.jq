@@ -1,5 +1,5 @@
 # The turns of bench/pressure -> lines of tab-separated cells: what, what it must be, and for each daemon the median and in
-# parentheses the worst. ">": not within the time that the row waits.
+# parentheses the worst (of an even number of turns the worse of the two in the middle). ">": not within the time that the row waits.
 
 # row, what, figure, must be, and whether a larger figure is worse
 def lines:

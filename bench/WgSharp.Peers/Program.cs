@@ -57,6 +57,7 @@ void Serve()
     long begin = Stopwatch.GetTimestamp();
     long? firstInitiation = null;
     long? allAt = null;
+    TimeSpan idle = Environment.CpuUsage.TotalTime;
     int sessions = 0;
     TimeSpan left;
     while (sessions < count && (left = patience - Stopwatch.GetElapsedTime(begin)) > TimeSpan.Zero)
@@ -93,6 +94,7 @@ void Serve()
         ["cookie_replies"] = peers.Sum(peer => peer.CookieReplies),
         ["first_at"] = firstInitiation,
         ["all_at"] = allAt,
+        ["processor_ms"] = (long)(Environment.CpuUsage.TotalTime - idle).TotalMilliseconds,
     }));
 }
 

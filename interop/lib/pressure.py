@@ -12,7 +12,8 @@
   echo ADDRESS SECONDS EVERY-MS                  pings: lost, median and worst time
   answer ADDRESS SECONDS [AT]                    pings every 50 ms, from the moment AT on (seconds since 1970), until the first comes back
   time SECONDS EVERY-MS COMMAND...               how long a command takes, over and over: median and worst
-  small-buffers COMMAND...                       runs a command that may not enlarge its send buffers (a seccomp filter says EPERM)
+  small-buffers send|both COMMAND...             runs a command that may not enlarge the send buffers of its sockets, or those for receiving
+                                                 neither (a seccomp filter says EPERM)
 """
 
 import base64
@@ -29,7 +30,7 @@ import sys
 import time
 
 SOL_UDP, UDP_SEGMENT = 17, 103
-SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
+SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 32, 33, 35
 NANO = 1_000_000_000
 
 # Nothing here floods for longer or with more, whatever it is asked for.
@@ -308,20 +309,21 @@ class Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.POINTER(Instruction))]
 
 
-def small_buffers(*command):
-    """setsockopt(SOL_SOCKET, SO_SNDBUF or SO_SNDBUFFORCE) fails with EPERM, so that sockets keep net.core.wmem_default."""
+def small_buffers(which, *command):
+    """setsockopt(SOL_SOCKET, SO_SNDBUF or SO_SNDBUFFORCE, ...) fails with EPERM, so that sockets keep net.core.wmem_default."""
     load, equal, result = 0x20, 0x15, 0x06
     allow, refuse = 0x7FFF0000, 0x00050000 | 1
+    options = [socket.SO_SNDBUF, SO_SNDBUFFORCE] + ([socket.SO_RCVBUF, SO_RCVBUFFORCE] if which == "both" else [])
+    count = len(options)
     steps = [
         (load, 0, 0, 0),  # the number of the system call: setsockopt is 54 on x86-64
-        (equal, 0, 6, 54),
+        (equal, 0, count + 3, 54),
         (load, 0, 0, 24),  # level
-        (equal, 0, 4, socket.SOL_SOCKET),
+        (equal, 0, count + 1, socket.SOL_SOCKET),
         (load, 0, 0, 32),  # option
-        (equal, 1, 0, socket.SO_SNDBUF),
-        (equal, 0, 1, 32),
-        (result, 0, 0, refuse),
+        *[(equal, count - at, 0, option) for at, option in enumerate(options)],
         (result, 0, 0, allow),
+        (result, 0, 0, refuse),
     ]
     program = Program(len(steps), (Instruction * len(steps))(*[Instruction(*step) for step in steps]))
     libc = ctypes.CDLL(None, use_errno=True)

@@ -217,7 +217,8 @@ row_2() { # implementation
 }
 
 # 3: an uplink of 20 Mbit/s with a queue of 1000 packets, saturated by TCP and then by UDP, from a daemon whose send buffer is small;
-# of 20 Mbit/s that come the other way nothing may be lost, or be late. With one packet thread and with two.
+# of 20 Mbit/s that come the other way nothing may be lost, or be late. With one packet thread and with two. BUFFERS=both makes
+# the receive buffer small as well.
 row_3() { # implementation [threads...]
 	local one threads=("${@:2}")
 	[[ ${#threads[@]} -gt 0 ]] || threads=(1 2)
@@ -229,7 +230,7 @@ row_3() { # implementation [threads...]
 
 row_3_with_threads() { # implementation threads
 	local upload taker
-	hub "$1" env WG_THREADS="$2" "$load" small-buffers
+	hub "$1" env WG_THREADS="$2" "$load" small-buffers "${BUFFERS:-send}"
 	peer b 1 "$1"
 	meets b
 	shaped eth1 20mbit 3m
@@ -327,7 +328,7 @@ row_7() { strangers "$1" "${2:-$1}" "${3:-10}" "${4:-13}" right; }
 
 # 8: both ends begin at the same moment, 300 ms away from each other; six pairs, one after the other.
 row_8() { # implementation
-	local i limit=45 from at ends=() left right took=()
+	local i limit=45 from at ends=() left right took=() cable
 	host a "$1"
 	host r none
 	host b "$1"
@@ -336,6 +337,7 @@ row_8() { # implementation
 	on a ethtool -K eth0 tx off >/dev/null
 	on b ethtool -K eth0 tx off >/dev/null
 	launch r "$library/delay.py" 300 left right 100 >"$lab/delay" &
+	cable=$!
 	quietly_await 10 "a cable 300 ms long" on a ping -n -q -c 1 -W 2 10.0.1.2
 	for i in {1..6}; do
 		new_key "left$i"
@@ -352,6 +354,7 @@ row_8() { # implementation
 		ends+=($!)
 	done
 	wait "${ends[@]}"
+	kill "$cable"
 	for i in {1..6}; do
 		left=$(told first_answer_ms "$lab/left.$i")
 		right=$(told first_answer_ms "$lab/right.$i")

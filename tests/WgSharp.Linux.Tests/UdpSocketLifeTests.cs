@@ -50,6 +50,25 @@ public sealed class UdpSocketLifeTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData("0.0.0.0")]
+    [InlineData("::")]
+    public void A_port_that_is_tried_while_closed_is_refused_with_the_errno_or_free_afterwards(string address)
+    {
+        using UdpSocket udp = Create();
+        ushort port;
+        using (Socket other = Hold(address, 0))
+        {
+            port = (ushort)((IPEndPoint)other.LocalEndPoint!).Port;
+            Assert.Equal(Errno.EADDRINUSE, Assert.Throws<IOException>(() => Try(udp, port)).HResult);
+        }
+
+        Try(udp, port);
+        Assert.Equal(0, udp.Port);
+        using Socket next = Hold(address, port);
+        Assert.Equal(port, ((IPEndPoint)next.LocalEndPoint!).Port);
+    }
+
     [Fact]
     public void Two_daemons_cannot_share_a_port()
     {
@@ -237,4 +256,10 @@ public sealed class UdpSocketLifeTests : IDisposable
     private UdpSocket Create(KernelFeature disabled = KernelFeature.None) => _namespace.Run(() => new UdpSocket(new KernelFeatures(disabled)));
 
     private ushort Open(UdpSocket udp, ushort port) => _namespace.Run(() => udp.Open(port, 0));
+
+    private bool Try(UdpSocket udp, ushort port) => _namespace.Run(() =>
+    {
+        udp.Try(port, 0);
+        return true;
+    });
 }

@@ -116,7 +116,7 @@ scenario_without_dev_null() {
 	cable wgsharp
 	# shellcheck disable=SC2016 # for the host's shell
 	on a unshare --mount bash -c 'mkdir "$1/dev" && mount -t tmpfs tmpfs "$1/dev" && mkdir "$1/dev/net" && mknod "$1/dev/net/tun" c 10 200 &&
-		mount --bind "$1/dev" /dev && exec "$2" wg0' - "$lab/a" "$WGSHARP" || fail "without /dev/null: status $?"
+		mount --bind "$1/dev" /dev && LOG_LEVEL=silent exec "$2" wg0' - "$lab/a" "$WGSHARP" || fail "without /dev/null: status $?"
 	daemon=$(find_daemon wg0)
 	note "standard descriptors: $(readlink "/proc/$daemon/fd/0" "/proc/$daemon/fd/1" "/proc/$daemon/fd/2" | tr '\n' ' ')"
 	check "those that are pipes to nowhere" "$(readlink "/proc/$daemon/fd/0" "/proc/$daemon/fd/1" "/proc/$daemon/fd/2" | grep -c pipe)" == 3

@@ -90,28 +90,29 @@ internal sealed unsafe class PathMtus : IDisposable
         {
             Questions++;
             FileDescriptor? socket = _disposed ? null : ScratchSocket(ipv6);
-            bool known = socket is not null
-                && Libc.connect(socket, name, (uint)size) == 0
+            if (socket is null)
+            {
+                return PacketBatch.MaxPacket;
+            }
+
+            bool known = Libc.connect(socket, name, (uint)size) == 0
                 && Libc.getsockopt(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu, &length) == 0;
+
+            // AF_UNSPEC: the address that this connection chose would else be the source of the next one.
+            ushort* unspecified = stackalloc ushort[8];
+            unspecified[0] = 0;
+            _ = Libc.connect(socket, unspecified, 16);
             return known && mtu > 0 ? mtu : PacketBatch.MaxPacket;
         }
     }
 
-    /// <summary>Kept and connected anew: it is bound to nothing, so that each connection chooses source and route afresh.</summary>
+    /// <summary>Connected only while it is asked.</summary>
     private FileDescriptor? ScratchSocket(bool ipv6)
     {
         ref FileDescriptor? socket = ref (ipv6 ? ref _v6 : ref _v4);
         if (socket is not null)
         {
-            // AF_UNSPEC: the address that the last connection chose would else be the source of the next one.
-            ushort* unspecified = stackalloc ushort[8];
-            unspecified[0] = 0;
-            if (Libc.connect(socket, unspecified, 16) == 0)
-            {
-                return socket;
-            }
-
-            socket.Dispose();
+            return socket;
         }
 
         socket = FileDescriptor.From(Libc.socket(

@@ -124,6 +124,9 @@ internal static class Program
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Logging.SetMinimumLevel(LogLevel.Trace);
+
+        // What the host itself has to say is said by whoever catches it, in a sentence.
+        builder.Logging.AddFilter("Microsoft", LogLevel.None);
         builder.Logging.AddProvider(new SerilogLoggerProvider(logger));
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = Timeout.InfiniteTimeSpan);
         builder.Services.AddSingleton<IHostLifetime, MainThreadLifetime>();

@@ -33,6 +33,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     private FileWatch? _watch;
     private bool _stopped;
     private bool _ended;
+    private bool _toldOfKeys;
 
     /// <summary>Something broke: the process is to exit with a failure.</summary>
     public bool Failed { get; private set; }
@@ -111,11 +112,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
             _log.Started(Program.Version, $"{_io!.Features} | aead {AeadKey.Implementation} | threads {_tunnel!.Threads}");
         }
 
-        if (SecretMemory.LockRefusal is { } reason)
-        {
-            _log.KeysNotLocked(reason);
-        }
-
+        TellOfKeys();
         foreach (string refusal in _io!.Features.Refusals)
         {
             _log.FeatureMissing(refusal);
@@ -136,6 +133,16 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
 
         _links!.CatchUp();
         _tunnel!.Configure(configuration);
+        TellOfKeys();
+    }
+
+    // Once: there may have been no keys to lock at the start.
+    private void TellOfKeys()
+    {
+        if (SecretMemory.LockRefusal is { } reason && !Interlocked.Exchange(ref _toldOfKeys, true))
+        {
+            _log.KeysNotLocked(reason);
+        }
     }
 
     // wg-quick takes the link up and asks for the allowed IPs then: when it returns, the sockets are open, as with the kernel module.

@@ -62,6 +62,23 @@ scenario_silent_at_rest() {
 }
 begun() { [[ $(packets "$1") -gt 0 ]]; }
 
+# Moved to another namespace, the interface has the IPv6 settings of that one, until the daemon hears of it.
+scenario_silent_in_another_namespace() {
+	host z none
+	host a wgsharp
+	create a wg0 z
+	await 2 "address generation is switched off where it was moved to" silenced a wg0
+	set_link a wg0 up
+	check "addresses" "$(on a ip -o address show dev wg0 | wc -l)" == 0
+	check "flags" "$(on a ip -o link show wg0 | grep -o '<[^>]*>')" == "<POINTOPOINT,NOARP,UP,LOWER_UP>"
+	elapse 1.5
+	check "packets that the interface sent of itself" "$(spoken a)" == 0
+	set_link a wg0 down
+	on a ip link set wg0 netns "/proc/${holder[z]}/ns/net"
+	await 2 "and when it came home" silenced z wg0
+}
+silenced() { on "$1" ip -d -o link show "$2" | grep -q 'addrgenmode none'; }
+
 # No room for descriptors: the runtime alone takes some 80. Who may raise the limit raises it; who may not says so, before it detaches. (Under some 30
 # the runtime does not start, and says that itself.)
 scenario_few_open_files() {

@@ -41,6 +41,9 @@ internal static unsafe partial class Libc
     [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int mknod(string pathname, uint mode, ulong device);
 
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int setns(FileDescriptor fd, int kind);
+
     [LibraryImport(Library)]
     internal static partial uint geteuid();
 
@@ -119,6 +122,9 @@ internal static unsafe partial class Libc
     internal const int F_SETFL = 4;
     internal const int FD_CLOEXEC = 1;
     internal const uint S_IFCHR = 0x2000;
+
+    // <sched.h>
+    internal const int CLONE_NEWNET = 0x40000000;
 
     // <sys/socket.h>
     internal const int AF_UNIX = 1;

@@ -278,9 +278,15 @@ public sealed unsafe class LinkMonitor : IDisposable
                 break;
             }
 
-            int errno = _rtnetlink.AskLink(InterfaceName.Read(ref request), nsid, out int index, out bool up, out int mtu);
+            string name = InterfaceName.Read(ref request);
+            int errno = _rtnetlink.AskLink(name, nsid, out int index, out bool up, out int mtu);
             if (errno == 0)
             {
+                if (_index != 0 && nsid != _nsid && _tun.Features.Has(KernelFeature.Silence))
+                {
+                    TunSetup.SilenceThere(_tun.Descriptor, name);
+                }
+
                 _blind = false;
                 _nsid = nsid;
                 _index = index;

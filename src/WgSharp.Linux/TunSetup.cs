@@ -149,6 +149,31 @@ internal static unsafe class TunSetup
         }
     }
 
+    /// <summary>
+    /// The same for an interface of ours that has come to another namespace, whose default for addresses it has now. On a thread that enters that namespace
+    /// and ends there: nothing of ours stays in it. Where the privilege for that is missing (CAP_SYS_ADMIN), it is as the namespace makes it.
+    /// </summary>
+    internal static void SilenceThere(FileDescriptor descriptor, string name)
+    {
+        using FileDescriptor? netns = FileDescriptor.From(Libc.ioctl_value(descriptor, Libc.TUNGETDEVNETNS, 0));
+        if (netns is null)
+        {
+            return;
+        }
+
+        var visitor = new Thread(
+            () =>
+            {
+                if (Libc.setns(netns, Libc.CLONE_NEWNET) == 0)
+                {
+                    _ = StopAddressGeneration(name);
+                }
+            },
+            maxStackSize: 128 * 1024);
+        visitor.Start();
+        visitor.Join();
+    }
+
     internal static void ProbeNamespace(FileDescriptor descriptor, KernelFeatures features)
     {
         if (!features.Wants(KernelFeature.DevNetNs))

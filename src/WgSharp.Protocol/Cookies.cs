@@ -123,11 +123,11 @@ internal sealed class CookieMaker : IDisposable
     private static readonly TimeSpan CookieLifetime = Limits.CookieSecretMaxAge - Limits.CookieSecretLatency;
 
     private readonly PublicKey _peer;
-    private readonly byte[] _lastMac1 = new byte[Blake2s.MacSize];
+    private readonly SentMac _initiation = new();
+    private readonly SentMac _response = new();
     private readonly byte[] _cookie = GC.AllocateArray<byte>(Blake2s.MacSize, pinned: true);
     private Instant _cookieBirth;
     private bool _hasCookie;
-    private bool _awaitsReply;
 
     public CookieMaker(PublicKey peer) => _peer = peer;
 
@@ -138,8 +138,7 @@ internal sealed class CookieMaker : IDisposable
         CookieKeys.DeriveMac1Key(_peer, key);
         Span<byte> mac1 = Macs.Mac1(message);
         Blake2s.Mac(key, Macs.BeforeMac1(message), mac1);
-        mac1.CopyTo(_lastMac1);
-        _awaitsReply = true;
+        (message.Length == MessageSize.HandshakeInitiation ? _initiation : _response).Remember(mac1);
 
         if (_hasCookie && !_cookieBirth.IsOlderThan(CookieLifetime, now))
         {
@@ -151,11 +150,19 @@ internal sealed class CookieMaker : IDisposable
         }
     }
 
-    /// <summary>Takes a cookie reply to the last message that was sent; one reply per message.</summary>
+    /// <summary>Takes a cookie reply to the last initiation or to the last response that was sent; one reply per message.</summary>
     /// <returns>False if none is awaited, or it answers something else.</returns>
-    public bool TryConsume(CookieReply reply, Instant now)
+    public bool TryConsume(CookieReply reply, Instant now) => TryConsume(reply, _initiation, now) || TryConsume(reply, _response, now);
+
+    public void Dispose()
     {
-        if (!_awaitsReply)
+        CryptographicOperations.ZeroMemory(_cookie);
+        _hasCookie = false;
+    }
+
+    private bool TryConsume(CookieReply reply, SentMac sent, Instant now)
+    {
+        if (!sent.AwaitsReply)
         {
             return false;
         }
@@ -163,7 +170,7 @@ internal sealed class CookieMaker : IDisposable
         Span<byte> key = stackalloc byte[Blake2s.HashSize];
         CookieKeys.DeriveCookieKey(_peer, key);
         Span<byte> cookie = stackalloc byte[Blake2s.MacSize];
-        if (!XChaCha20Poly1305.TryOpen(key, reply.Nonce, reply.SealedCookie, _lastMac1, cookie))
+        if (!XChaCha20Poly1305.TryOpen(key, reply.Nonce, reply.SealedCookie, sent.Mac1, cookie))
         {
             return false;
         }
@@ -172,13 +179,23 @@ internal sealed class CookieMaker : IDisposable
         CryptographicOperations.ZeroMemory(cookie);
         _cookieBirth = now;
         _hasCookie = true;
-        _awaitsReply = false;
+        sent.AwaitsReply = false;
         return true;
     }
 
-    public void Dispose()
+    /// <summary>What a cookie reply must refer to. An initiation may be out while a response is sent, and either may be answered so.</summary>
+    private sealed class SentMac
     {
-        CryptographicOperations.ZeroMemory(_cookie);
-        _hasCookie = false;
+        private readonly byte[] _mac1 = new byte[Blake2s.MacSize];
+
+        public bool AwaitsReply { get; set; }
+
+        public ReadOnlySpan<byte> Mac1 => _mac1;
+
+        public void Remember(ReadOnlySpan<byte> mac1)
+        {
+            mac1.CopyTo(_mac1);
+            AwaitsReply = true;
+        }
     }
 }

@@ -167,7 +167,7 @@ public sealed partial class Device : IDisposable
         return false;
     }
 
-    /// <summary>Takes one raised peer out. Confirmed and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged).</summary>
+    /// <summary>Takes one raised peer out. Confirmed, Followed and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged).</summary>
     public bool TryTakeAttention(Moment moment, out Peer peer, out Attention attention)
     {
         while (_attentions.TryTake(out peer, out attention))
@@ -182,6 +182,11 @@ public sealed partial class Device : IDisposable
                 // A handshake that came in between may have promoted it already: what waited for it is flushed here all the same.
                 PromoteIfConfirmed(peer, moment);
                 attention |= peer.Staged.IsEmpty ? Attention.None : Attention.Staged;
+            }
+
+            if (attention.HasFlag(Attention.Followed) && peer.Keypairs is { FollowsPeer: true, Previous.IsConfirmed: true } keypairs)
+            {
+                peer.Publish(keypairs.Follow());
             }
 
             Plan(peer);
@@ -219,6 +224,9 @@ public sealed partial class Device : IDisposable
                 return TimerAction.SendKeepalive;
             case PeerTimers.Due.GiveUpHandshake:
                 peer.Staged.Clear();
+                return TimerAction.None;
+            case PeerTimers.Due.ForgetInitiation:
+                Forget(peer.Handshake);
                 return TimerAction.None;
             case PeerTimers.Due.ZeroKeyMaterial:
                 WipeSessions(peer);

@@ -176,6 +176,11 @@ public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next
     public static readonly Keypairs None = new(null, null, null);
 
     /// <summary>
+    /// Previous and current were begun at once, one by either end, and it is the peer's that stays: what the peer sends with is sent with.
+    /// </summary>
+    internal bool FollowsPeer { get; init; }
+
+    /// <summary>
     /// Any thread: what to send with. A next keypair counts from the moment its first message was opened, not only when the control loop has
     /// moved it: the answer to that message may be on its way sooner, and a peer that was restarted cannot read anything older.
     /// </summary>
@@ -212,4 +217,7 @@ public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next
         dropped = Previous;
         return new Keypairs(Current, Next, null);
     }
+
+    /// <summary>The peer sends with the previous one: so do we.</summary>
+    internal Keypairs Follow() => this with { Previous = Current, Current = Previous };
 }

@@ -27,6 +27,8 @@ internal sealed class PeerTimers
     private Instant _extraKeepalive = Instant.Never;
     private long _sentAtKeepalive;
     private Instant _lastHandshakeSent;
+    private Instant _lastInitiationMade;
+    private Instant _forgetInitiation = Instant.Never;
     private int _attempts;
 
     public PeerTimers(PeerActivity activity)
@@ -43,6 +45,7 @@ internal sealed class PeerTimers
         GiveUpHandshake,
         NewHandshake,
         SendKeepalive,
+        ForgetInitiation,
         ZeroKeyMaterial,
     }
 
@@ -62,15 +65,18 @@ internal sealed class PeerTimers
     public void NoteInitiationMade(Instant now, TimeSpan jitter)
     {
         _lastHandshakeSent = now;
+        _lastInitiationMade = now;
+        _forgetInitiation = Instant.Never;
         ArmRetransmit(now + Limits.RekeyTimeout + jitter);
     }
 
     public void NoteResponseMade(Instant now) => _lastHandshakeSent = now;
 
     /// <summary>An initiation was wanted too soon after the last handshake message: it is made as soon as it may. (The kernel waits for the next packet.)</summary>
-    public void NoteInitiationPostponed(TimeSpan jitter)
+    /// <param name="retry">The retransmission itself: it is not put off by a whole REKEY_TIMEOUT because a response was made since the initiation.</param>
+    public void NoteInitiationPostponed(bool retry, TimeSpan jitter)
     {
-        if (!IsHandshakeUnderWay)
+        if (retry || !IsHandshakeUnderWay)
         {
             ArmRetransmit(_lastHandshakeSent + Limits.RekeyTimeout + jitter);
         }
@@ -98,9 +104,11 @@ internal sealed class PeerTimers
     public void NoteSessionDerived(Instant now) => _zeroKeyMaterial = now + ZeroKeyMaterialTimeout;
 
     /// <summary>A response was accepted, or our keypair confirmed.</summary>
-    public void NoteHandshakeComplete()
+    /// <param name="isInitiationOut">It was the peer's handshake, and ours is under way: its response is welcome for the rest of REKEY_TIMEOUT.</param>
+    public void NoteHandshakeComplete(bool isInitiationOut)
     {
         _attempts = 0;
+        _forgetInitiation = isInitiationOut ? _lastInitiationMade + Limits.RekeyTimeout : Instant.Never;
         DisarmRetransmit();
     }
 
@@ -108,6 +116,7 @@ internal sealed class PeerTimers
     public void NoteHandshakeCleared()
     {
         _lastHandshakeSent = default;
+        _forgetInitiation = Instant.Never;
         DisarmRetransmit();
     }
 
@@ -177,6 +186,12 @@ internal sealed class PeerTimers
         {
             _zeroKeyMaterial = Instant.Never;
             return Due.ZeroKeyMaterial;
+        }
+
+        if (_forgetInitiation <= now)
+        {
+            _forgetInitiation = Instant.Never;
+            return Due.ForgetInitiation;
         }
 
         if (_retransmit <= now)
@@ -254,6 +269,7 @@ internal sealed class PeerTimers
     private Instant Earliest()
     {
         Instant earliest = Min(_zeroKeyMaterial, _retransmit);
+        earliest = Min(earliest, _forgetInitiation);
         earliest = Min(earliest, _activity.NewHandshakeDeadline);
         earliest = Min(earliest, PassiveKeepaliveDeadline);
         earliest = Min(earliest, ExtraKeepaliveDeadline);

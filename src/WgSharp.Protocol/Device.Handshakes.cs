@@ -238,15 +238,16 @@ public sealed partial class Device
         // A keypair that is in use already is not to be dropped as one that was never confirmed.
         PromoteIfConfirmed(peer, moment);
         Keypairs keypairs = peer.Keypairs.Add(created, out Keypair? first, out Keypair? second);
-        peer.Publish(isCrossed && BeginsFirst(peer) ? keypairs with { FollowsPeer = true } : keypairs);
+        peer.Publish(isCrossed && HasPrecedence(peer) ? keypairs with { FollowsPeer = true } : keypairs);
         if (created.IsInitiator)
         {
-            // The second was current, and the peer goes on sending with it until it hears us under the new one.
+            // The second was current, with a handshake of the peer's pending: the peer goes on sending with it until it hears us under the new one.
             Retire(first);
             Park(peer, second);
         }
         else
         {
+            // The first was previous: of two sessions that were begun at once, the peer may be sending with this one.
             Retire(second);
             if (first is not null)
             {
@@ -271,8 +272,8 @@ public sealed partial class Device
         }
     }
 
-    /// <summary>Of two initiations that crossed, both ends agree on the one whose session stays: that of the smaller public key.</summary>
-    private bool BeginsFirst(Peer peer) => peer.PublicKey.Span.SequenceCompareTo(_identity!.PublicKey.Span) < 0;
+    /// <summary>Of two sessions that were begun at once, both ends agree on the one that stays: it is the peer's if its public key is the smaller one.</summary>
+    private bool HasPrecedence(Peer peer) => peer.PublicKey.Span.SequenceCompareTo(_identity!.PublicKey.Span) < 0;
 
     private static void CompleteHandshake(Peer peer, Moment moment)
     {

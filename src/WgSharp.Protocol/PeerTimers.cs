@@ -8,6 +8,8 @@ namespace WgSharp.Protocol;
 // - zero key material: no new session for three times REJECT_AFTER_TIME.
 // - persistent keepalive: nothing went either way for the interval the user set.
 //
+// And one that is ours alone: an initiation that the peer's handshake has overtaken is forgotten REKEY_TIMEOUT after it was made.
+//
 // The kernel moves a timer with every packet. Here the data path only leaves stamps (PeerActivity): when the first data was sent that nothing
 // was received after, when the first data was received that nothing was sent after, when anything passed. The control loop computes the deadlines
 // from the stamps when it looks, and publishes when it will look next. An event asks for attention only if its deadline comes before that.

@@ -72,7 +72,6 @@ internal sealed class ControlLoop
         {
             while (!_stopping)
             {
-                NoticeSuspend();
                 if (!TakeTurn() && !_stopping)
                 {
                     _waiter.Wait(NextDeadline());
@@ -113,18 +112,6 @@ internal sealed class ControlLoop
         return result;
     }
 
-    /// <summary>Before anything else of the turn: nothing is sent or answered with keys from before.</summary>
-    private void NoticeSuspend()
-    {
-        TimeSpan asleep = _io.Suspended() - _suspended;
-        if (asleep >= ShortestSuspend)
-        {
-            _suspended += asleep;
-            _device.WipeAfterSuspend();
-            Log.Resumed(_log, Math.Round(asleep.TotalSeconds, 1));
-        }
-    }
-
     /// <summary>One turn.</summary>
     /// <returns>True if something may be left.</returns>
     internal bool TakeTurn()
@@ -142,11 +129,11 @@ internal sealed class ControlLoop
     /// <returns>True if the share was up first.</returns>
     private bool TakeShare(Func<Moment, bool> takeOne)
     {
-        Moment moment = _io.Clock();
+        Moment moment = ReadClock();
         Instant end = moment.Now + Share;
         while (takeOne(moment))
         {
-            moment = _io.Clock();
+            moment = ReadClock();
             if (moment.Now >= end || _stopping)
             {
                 return true;
@@ -154,6 +141,20 @@ internal sealed class ControlLoop
         }
 
         return false;
+    }
+
+    /// <summary>Before each piece of work: nothing is sent or answered with keys from before a suspend.</summary>
+    private Moment ReadClock()
+    {
+        TimeSpan asleep = _io.Suspended() - _suspended;
+        if (asleep >= ShortestSuspend)
+        {
+            _suspended += asleep;
+            _device.WipeAfterSuspend();
+            Log.Resumed(_log, Math.Round(asleep.TotalSeconds, 1));
+        }
+
+        return _io.Clock();
     }
 
     private Instant NextDeadline()

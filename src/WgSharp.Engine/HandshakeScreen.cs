@@ -36,7 +36,7 @@ internal sealed class HandshakeScreen(Device device, HandshakeQueue queue, Tunne
         }
 
         ReadOnlySpan<byte> message = batch.Buffer.AsSpan(offset, length);
-        if (length == MessageSize.HandshakeInitiation && _isHopeless && !HandshakeInitiation.HasCookie(message))
+        if (length == MessageSize.HandshakeInitiation && _isHopeless && !WireMessage.HasCookie(message))
         {
             return;
         }
@@ -85,8 +85,8 @@ internal sealed class HandshakeScreen(Device device, HandshakeQueue queue, Tunne
     {
         ref readonly DatagramTrain train = ref batch.Trains[candidate.Train];
         ReadOnlySpan<byte> message = batch.Buffer.AsSpan(candidate.Offset, length);
-        bool checksMac2 = length == MessageSize.HandshakeInitiation
-            && HandshakeInitiation.HasCookie(message)
+        bool checksMac2 = length != MessageSize.CookieReply
+            && WireMessage.HasCookie(message)
             && queue.IsUnderLoad(candidate.Source, now)
             && queue.MayCheckMac2(candidate.Source, now);
         HandshakeStanding standing = device.Judge(message, train.Source, checksMac2, now);

@@ -87,7 +87,7 @@ internal sealed class CookieChecker : IDisposable
     public bool HasMac2(ReadOnlySpan<byte> message, in InetEndpoint source, Instant now)
     {
         ReadOnlySpan<byte> mac2 = Macs.Mac2(message);
-        if (_secret is not { } secret || secret.IsOld(now) || mac2.IndexOfAnyExcept((byte)0) < 0)
+        if (_secret is not { } secret || secret.IsOld(now) || !WireMessage.HasCookie(message))
         {
             return false;
         }
@@ -183,11 +183,11 @@ internal sealed class CookieMaker : IDisposable
     private static readonly TimeSpan CookieLifetime = Limits.CookieSecretMaxAge - Limits.CookieSecretLatency;
 
     private readonly PublicKey _peer;
-    private readonly byte[] _lastMac1 = new byte[Blake2s.MacSize];
+    private readonly SentMac _initiation = new();
+    private readonly SentMac _response = new();
     private readonly SecretMemory _cookie = new(Blake2s.MacSize);
     private Instant _cookieBirth;
     private bool _hasCookie;
-    private bool _awaitsReply;
 
     public CookieMaker(PublicKey peer) => _peer = peer;
 
@@ -198,8 +198,7 @@ internal sealed class CookieMaker : IDisposable
         CookieKeys.DeriveMac1Key(_peer, key);
         Span<byte> mac1 = Macs.Mac1(message);
         Blake2s.Mac(key, Macs.BeforeMac1(message), mac1);
-        mac1.CopyTo(_lastMac1);
-        _awaitsReply = true;
+        (message.Length == MessageSize.HandshakeInitiation ? _initiation : _response).Remember(mac1);
 
         if (_hasCookie && !_cookieBirth.IsOlderThan(CookieLifetime, now))
         {
@@ -211,11 +210,19 @@ internal sealed class CookieMaker : IDisposable
         }
     }
 
-    /// <summary>Takes a cookie reply to the last message that was sent; one reply per message.</summary>
+    /// <summary>Takes a cookie reply to the last initiation or to the last response that was sent; one reply per message.</summary>
     /// <returns>False if none is awaited, or it answers something else.</returns>
-    public bool TryConsume(CookieReply reply, Instant now)
+    public bool TryConsume(CookieReply reply, Instant now) => TryConsume(reply, _initiation, now) || TryConsume(reply, _response, now);
+
+    public void Dispose()
     {
-        if (!_awaitsReply)
+        _cookie.Dispose();
+        _hasCookie = false;
+    }
+
+    private bool TryConsume(CookieReply reply, SentMac sent, Instant now)
+    {
+        if (!sent.AwaitsReply)
         {
             return false;
         }
@@ -223,7 +230,7 @@ internal sealed class CookieMaker : IDisposable
         Span<byte> key = stackalloc byte[Blake2s.HashSize];
         CookieKeys.DeriveCookieKey(_peer, key);
         Span<byte> cookie = stackalloc byte[Blake2s.MacSize];
-        if (!XChaCha20Poly1305.TryOpen(key, reply.Nonce, reply.SealedCookie, _lastMac1, cookie))
+        if (!XChaCha20Poly1305.TryOpen(key, reply.Nonce, reply.SealedCookie, sent.Mac1, cookie))
         {
             return false;
         }
@@ -232,13 +239,23 @@ internal sealed class CookieMaker : IDisposable
         CryptographicOperations.ZeroMemory(cookie);
         _cookieBirth = now;
         _hasCookie = true;
-        _awaitsReply = false;
+        sent.AwaitsReply = false;
         return true;
     }
 
-    public void Dispose()
+    /// <summary>What a cookie reply must refer to. An initiation may be out while a response is sent, and either may be answered so.</summary>
+    private sealed class SentMac
     {
-        _cookie.Dispose();
-        _hasCookie = false;
+        private readonly byte[] _mac1 = new byte[Blake2s.MacSize];
+
+        public bool AwaitsReply { get; set; }
+
+        public ReadOnlySpan<byte> Mac1 => _mac1;
+
+        public void Remember(ReadOnlySpan<byte> mac1)
+        {
+            mac1.CopyTo(_mac1);
+            AwaitsReply = true;
+        }
     }
 }

@@ -53,9 +53,10 @@ public sealed partial class Device
             SetIdentity(new StaticIdentity(key));
         }
 
+        var keepalives = new FirstKeepalives(moment.Now);
         foreach (PeerConfiguration peer in configuration.Peers)
         {
-            Apply(peer, moment.Now);
+            Apply(peer, ref keepalives);
         }
 
         PublishAllowedIps();
@@ -82,7 +83,7 @@ public sealed partial class Device
         return new DeviceSnapshot(privateKey, ListenPort, Fwmark, peers);
     }
 
-    private void Apply(PeerConfiguration configuration, Instant now)
+    private void Apply(PeerConfiguration configuration, ref FirstKeepalives keepalives)
     {
         _peersByKey.TryGetValue(configuration.PublicKey, out LinkedListNode<Peer>? node);
         if (configuration.Remove)
@@ -106,10 +107,10 @@ public sealed partial class Device
             _peersByKey.Add(configuration.PublicKey, node);
         }
 
-        Update(node.Value, configuration, now);
+        Update(node.Value, configuration, ref keepalives);
     }
 
-    private void Update(Peer peer, PeerConfiguration configuration, Instant now)
+    private void Update(Peer peer, PeerConfiguration configuration, ref FirstKeepalives keepalives)
     {
         if (configuration.PresharedKey is { } key)
         {
@@ -141,7 +142,7 @@ public sealed partial class Device
 
         if (configuration.PersistentKeepaliveInterval is { } interval)
         {
-            peer.Timers.SetPersistentKeepalive(interval, _linkIsUp, now);
+            keepalives.Count += peer.Timers.SetPersistentKeepalive(interval, _linkIsUp, keepalives.Next) ? 1 : 0;
         }
 
         RaiseIfStaged(peer);

@@ -86,7 +86,7 @@ public sealed partial class Device
         {
             if (NeedsSession(peer, moment.Now))
             {
-                timers.NoteInitiationPostponed(Jitter());
+                timers.NoteInitiationPostponed(retry, Jitter());
                 Plan(peer);
             }
 
@@ -144,40 +144,22 @@ public sealed partial class Device
     {
         replyLength = 0;
         peer = null;
-        Handshake? handshake = ConsumeInitiation(message, moment.Now);
-        if (handshake is null)
-        {
-            return HandshakeOutcome.Dropped;
-        }
-
-        Span<byte> response = reply[..MessageSize.HandshakeResponse];
-        using PrivateKey ephemeral = NewEphemeral();
-        uint index = NewIndex(handshake);
-        if (!handshake.TryCreateResponse(index, ephemeral, response))
-        {
-            Forget(handshake);
-            return HandshakeOutcome.Dropped;
-        }
-
-        peer = handshake.Peer;
-        handshake.Cookies.AddMacs(response, moment.Now);
-        peer.Timers.NoteResponseMade(moment.Now);
-        BeginSession(handshake, moment);
-        replyLength = response.Length;
-        return HandshakeOutcome.Respond;
-    }
-
-    private Handshake? ConsumeInitiation(HandshakeInitiation message, Instant now)
-    {
         Span<byte> scratch = stackalloc byte[SymmetricState.Size];
         try
         {
             var state = new SymmetricState(scratch);
-            return Handshake.TryOpenStatic(_identity!, message, state, out PublicKey initiator)
-                && _peersByKey.TryGetValue(initiator, out LinkedListNode<Peer>? node)
-                && node.Value.Handshake.TryConsumeInitiation(_identity!, message, state, now)
-                    ? node.Value.Handshake
-                    : null;
+            Span<byte> response = reply[..MessageSize.HandshakeResponse];
+            if (ConsumeInitiation(message, state, moment.Now) is not { } handshake || CreateResponse(handshake, message, state, moment.Now, response) is not { } created)
+            {
+                return HandshakeOutcome.Dropped;
+            }
+
+            peer = handshake.Peer;
+            handshake.Cookies.AddMacs(response, moment.Now);
+            peer.Timers.NoteResponseMade(moment.Now);
+            BeginSession(peer, created, isCrossed: false, moment);
+            replyLength = response.Length;
+            return HandshakeOutcome.Respond;
         }
         finally
         {
@@ -185,18 +167,47 @@ public sealed partial class Device
         }
     }
 
+    private Handshake? ConsumeInitiation(HandshakeInitiation message, SymmetricState state, Instant now) =>
+        Handshake.TryOpenStatic(_identity!, message, state, out PublicKey initiator)
+        && _peersByKey.TryGetValue(initiator, out LinkedListNode<Peer>? node)
+        && node.Value.Handshake.TryConsumeInitiation(_identity!, message, state, now)
+            ? node.Value.Handshake
+            : null;
+
+    /// <summary>The response has an index of its own, which the keypair takes over at once: an initiation of ours that is out keeps the other.</summary>
+    private Keypair? CreateResponse(Handshake handshake, HandshakeInitiation initiation, SymmetricState state, Instant now, Span<byte> response)
+    {
+        using PrivateKey ephemeral = NewEphemeral();
+        uint index = _indices.Insert(handshake);
+        if (!handshake.TryCreateResponse(initiation, state, index, ephemeral, response, now, out Keypair? created))
+        {
+            _indices.Remove(index, handshake);
+            return null;
+        }
+
+        _indices.Replace(index, handshake, created);
+        return created;
+    }
+
     private HandshakeOutcome Establish(HandshakeResponse message, Moment moment, out Peer? peer)
     {
         peer = null;
-        if (!_indices.TryFind(message.ReceiverIndex, out object? entry)
-            || entry is not Handshake handshake
-            || !handshake.TryConsumeResponse(_identity!, message))
+        if (!_indices.TryFind(message.ReceiverIndex, out object? entry) || entry is not Handshake handshake)
         {
             return HandshakeOutcome.Dropped;
         }
 
+        bool isCrossed = handshake.IsCrossed;
+        if (!handshake.TryConsumeResponse(_identity!, message, moment.Now, out Keypair? created))
+        {
+            handshake.NoteForgedAnswer();
+            return HandshakeOutcome.Dropped;
+        }
+
+        _indices.Replace(created.LocalIndex, handshake, created);
+        handshake.LocalIndex = null;
         peer = handshake.Peer;
-        BeginSession(handshake, moment);
+        BeginSession(peer, created, isCrossed, moment);
         CompleteHandshake(peer, moment);
         return HandshakeOutcome.SessionEstablished;
     }
@@ -221,19 +232,30 @@ public sealed partial class Device
 
     // ---- sessions ----
 
-    /// <summary>Derives the keypair and slides it in; it takes over the handshake's index.</summary>
-    private void BeginSession(Handshake handshake, Moment moment)
+    /// <summary>Slides the keypair of a handshake in.</summary>
+    /// <param name="isCrossed">The peer's initiation was answered while ours was out: it may use the one session or the other.</param>
+    private void BeginSession(Peer peer, Keypair created, bool isCrossed, Moment moment)
     {
-        Peer peer = handshake.Peer;
-
         // A keypair that is in use already is not to be dropped as one that was never confirmed.
         PromoteIfConfirmed(peer, moment);
-        uint index = handshake.LocalIndex!.Value;
-        Keypair created = handshake.DeriveKeypair(index, moment.Now);
-        _indices.Replace(index, handshake, created);
-        handshake.LocalIndex = null;
         Keypairs keypairs = peer.Keypairs.Add(created, out Keypair? first, out Keypair? second);
-        Publish(peer, keypairs, first, second);
+        peer.Publish(isCrossed && HasPrecedence(peer) ? keypairs with { FollowsPeer = true } : keypairs);
+        if (created.IsInitiator)
+        {
+            // The second was current, with a handshake of the peer's pending: the peer goes on sending with it until it hears us under the new one.
+            Retire(first);
+            Park(peer, second);
+        }
+        else
+        {
+            // The first was previous: of two sessions that were begun at once, the peer may be sending with this one.
+            Retire(second);
+            if (first is not null)
+            {
+                Park(peer, first);
+            }
+        }
+
         peer.Timers.NoteSessionDerived(moment.Now);
     }
 
@@ -244,22 +266,27 @@ public sealed partial class Device
         Keypairs keypairs = peer.Keypairs;
         if (keypairs.Next is { IsConfirmed: true })
         {
-            Publish(peer, keypairs.Promote(out Keypair? dropped), dropped, null);
+            peer.Publish(keypairs.Promote(out Keypair? dropped));
+            Retire(dropped);
+            Park(peer, null);
             CompleteHandshake(peer, moment);
         }
     }
 
+    /// <summary>Of two sessions that were begun at once, both ends agree on the one that stays: it is the peer's if its public key is the smaller one.</summary>
+    private bool HasPrecedence(Peer peer) => peer.PublicKey.Span.SequenceCompareTo(_identity!.PublicKey.Span) < 0;
+
     private static void CompleteHandshake(Peer peer, Moment moment)
     {
-        peer.Timers.NoteHandshakeComplete();
+        peer.Timers.NoteHandshakeComplete(peer.Handshake.IsInitiationOut);
         peer.LastHandshake = moment.Wall;
     }
 
-    private void Publish(Peer peer, Keypairs keypairs, Keypair? first, Keypair? second)
+    /// <summary>Keeps a keypair that fell out of the triple while the peer may be sending with it; the one kept before goes.</summary>
+    private void Park(Peer peer, Keypair? keypair)
     {
-        peer.Publish(keypairs);
-        Retire(first);
-        Retire(second);
+        Retire(peer.Parting);
+        peer.Parting = keypair;
     }
 
     private void Retire(Keypair? keypair)
@@ -284,6 +311,7 @@ public sealed partial class Device
         Retire(keypairs.Next);
         Retire(keypairs.Previous);
         Retire(keypairs.Current);
+        Park(peer, null);
     }
 
     /// <summary>Our private key changed: nothing may be sent under the old identity any more (the kernel's wg_noise_expire_current_peer_keypairs).</summary>
@@ -298,6 +326,7 @@ public sealed partial class Device
         peer.Timers.NoteHandshakeCleared();
         peer.Keypairs.Next?.ExpireSending();
         peer.Keypairs.Current?.ExpireSending();
+        peer.Keypairs.Previous?.ExpireSending();
         RaiseIfStaged(peer);
         Plan(peer);
     }
@@ -307,7 +336,7 @@ public sealed partial class Device
 
     // ---- small parts ----
 
-    /// <summary>Every handshake message of ours has an index of its own; the one before it answers nothing any more.</summary>
+    /// <summary>Every initiation of ours has an index of its own; the one before it is answered in vain from now on.</summary>
     private uint NewIndex(Handshake handshake)
     {
         FreeIndex(handshake);

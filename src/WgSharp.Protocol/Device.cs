@@ -106,9 +106,10 @@ public sealed partial class Device : IDisposable
     {
         if (HandshakeResponse.TryParse(message, out HandshakeResponse response))
         {
-            return _indices.TryFind(response.ReceiverIndex, out object? answered) && answered is Handshake
-                ? HandshakeStanding.Awaited
-                : HandshakeStanding.Worthless;
+            return !_indices.TryFind(response.ReceiverIndex, out object? answered) || answered is not Handshake handshake ? HandshakeStanding.Worthless
+                : handshake.TrustsAnswers ? HandshakeStanding.Awaited
+                : checksMac2 && _cookies.HasMac2(message, source, now) ? HandshakeStanding.Proven
+                : HandshakeStanding.Honest;
         }
 
         if (CookieReply.TryParse(message, out CookieReply cookie))
@@ -150,7 +151,10 @@ public sealed partial class Device : IDisposable
         }
     }
 
-    /// <summary>Link up: peers with a persistent keepalive send one, and what is staged goes out (the kernel's wg_open).</summary>
+    /// <summary>
+    /// Link up: peers with a persistent keepalive send one, and what is staged goes out (the kernel's wg_open). Each keepalive means a handshake, so a
+    /// hub's are spread (<see cref="FirstKeepalives"/>).
+    /// </summary>
     public void LinkUp(Moment moment)
     {
         if (_linkIsUp)
@@ -159,10 +163,11 @@ public sealed partial class Device : IDisposable
         }
 
         _linkIsUp = true;
+        var keepalives = new FirstKeepalives(moment.Now);
         foreach (Peer peer in _peers)
         {
             peer.Timers.NoteInitiationPossible();
-            peer.Timers.StartPersistentKeepalive(moment.Now);
+            keepalives.Count += peer.Timers.StartPersistentKeepalive(keepalives.Next) ? 1 : 0;
             Plan(peer);
             RaiseIfStaged(peer);
         }
@@ -225,7 +230,7 @@ public sealed partial class Device : IDisposable
         return false;
     }
 
-    /// <summary>Takes one raised peer out. Confirmed and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged).</summary>
+    /// <summary>Takes one raised peer out. Confirmed, Followed and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged).</summary>
     public bool TryTakeAttention(Moment moment, out Peer peer, out Attention attention)
     {
         while (_attentions.TryTake(out peer, out attention))
@@ -240,6 +245,11 @@ public sealed partial class Device : IDisposable
                 // A handshake that came in between may have promoted it already: what waited for it is flushed here all the same.
                 PromoteIfConfirmed(peer, moment);
                 attention |= peer.Staged.IsEmpty ? Attention.None : Attention.Staged;
+            }
+
+            if (attention.HasFlag(Attention.Followed) && peer.Keypairs is { FollowsPeer: true, Previous.IsConfirmed: true } keypairs)
+            {
+                peer.Publish(keypairs.Follow());
             }
 
             Plan(peer);
@@ -277,6 +287,9 @@ public sealed partial class Device : IDisposable
                 return TimerAction.SendKeepalive;
             case PeerTimers.Due.GiveUpHandshake:
                 peer.Staged.Clear();
+                return TimerAction.None;
+            case PeerTimers.Due.ForgetInitiation:
+                Forget(peer.Handshake);
                 return TimerAction.None;
             case PeerTimers.Due.ZeroKeyMaterial:
                 WipeSessions(peer);

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using WgSharp.Crypto;
 
@@ -9,7 +10,9 @@ namespace WgSharp.Protocol;
 //   -> e, es, s, ss, {t}       handshake initiation
 //   <- e, ee, se, psk, {}      handshake response
 //
-// A peer has one handshake, in one state: an initiation that arrives while ours is out takes its place.
+// A peer may have two handshakes at a time: the one we began, which waits here for its response, and the one that the peer began, which lasts only
+// while its initiation is answered and lies in the caller's scratch. So neither takes the other's place when both ends begin at once; Keypair.cs
+// says which session is used then.
 
 /// <summary>Our own static key pair. Control loop only.</summary>
 internal sealed class StaticIdentity : IDisposable
@@ -28,20 +31,24 @@ internal sealed class StaticIdentity : IDisposable
     public void Dispose() => PrivateKey.Dispose();
 }
 
-/// <summary>The handshake between us and one peer. Control loop only.</summary>
+/// <summary>Handshakes between us and one peer: ours under way, and what belongs to both directions. Control loop only.</summary>
 internal sealed class Handshake : IDisposable
 {
     private const int SecretSize = 32;
 
+    /// <summary>Answers that turned out to be forged, after which one is not awaited any more: under load it needs a cookie like everybody.</summary>
+    private const int MostForgedAnswers = 3;
+
     private readonly Peer _peer;
+
+    /// <summary>Written by the control loop, read by any thread.</summary>
+    private volatile int _forgedAnswers;
 
     /// <summary>The symmetric state, then the static-static secret.</summary>
     private readonly SecretMemory _secrets = new(SymmetricState.Size + SecretSize);
 
-    private State _state;
+    /// <summary>Ours, while an initiation is out.</summary>
     private PrivateKey? _ephemeral;
-    private PublicKey _remoteEphemeral;
-    private uint _remoteIndex;
     private StaticSecret _staticStatic;
     private Tai64n _latestReceived;
     private Tai64n _latestSent;
@@ -51,14 +58,6 @@ internal sealed class Handshake : IDisposable
     {
         _peer = peer;
         Cookies = new CookieMaker(peer.PublicKey);
-    }
-
-    /// <summary>The kernel's noise_handshake_state, but for those that last only within one call.</summary>
-    private enum State
-    {
-        Zeroed,
-        CreatedInitiation,
-        ConsumedInitiation,
     }
 
     /// <summary>ss: computed when it is first needed (25,000 at once would take a second), then kept.</summary>
@@ -83,6 +82,15 @@ internal sealed class Handshake : IDisposable
     /// <summary>Our index in the index table while an initiation is out; null: none.</summary>
     public uint? LocalIndex { get; set; }
 
+    /// <summary>Any thread: whether an answer to our initiation is taken at its word, as we asked for it.</summary>
+    public bool TrustsAnswers => _forgedAnswers < MostForgedAnswers;
+
+    /// <summary>We wait for the response to an initiation of ours.</summary>
+    public bool IsInitiationOut => _ephemeral is not null;
+
+    /// <summary>An initiation of the peer's was answered while ours is out: both may end in a session.</summary>
+    public bool IsCrossed { get; private set; }
+
     // ---- initiator ----
 
     /// <summary>Writes an initiation but for its MACs.</summary>
@@ -91,7 +99,9 @@ internal sealed class Handshake : IDisposable
     /// <returns>False if the peer's key has low order.</returns>
     public bool TryCreateInitiation(StaticIdentity identity, uint localIndex, PrivateKey ephemeral, UnixTime wall, Span<byte> destination)
     {
-        ReplaceEphemeral(ephemeral);
+        Clear();
+        _forgedAnswers = 0;
+        _ephemeral = ephemeral;
         if (!TryComputeStaticStatic(identity))
         {
             Clear();
@@ -123,16 +133,16 @@ internal sealed class Handshake : IDisposable
         Span<byte> timestamp = stackalloc byte[Tai64n.Size];
         NextTimestamp(wall).WriteTo(timestamp);
         state.Seal(timestamp, message.SealedTimestamp);
-
-        _state = State.CreatedInitiation;
         return true;
     }
 
-    /// <summary>Takes the response to our initiation in. Afterwards the session can be derived.</summary>
-    /// <returns>False for a forgery, or if no initiation of ours is out: nothing is changed then.</returns>
-    public bool TryConsumeResponse(StaticIdentity identity, HandshakeResponse message)
+    /// <summary>Takes the response to our initiation in; the handshake is complete and forgotten over it.</summary>
+    /// <param name="keypair">The session, under the index that the initiation had.</param>
+    /// <returns>False for a forgery, or if it answers no initiation of ours that is out: nothing is changed then.</returns>
+    public bool TryConsumeResponse(StaticIdentity identity, HandshakeResponse message, Instant now, [NotNullWhen(true)] out Keypair? keypair)
     {
-        if (_state != State.CreatedInitiation)
+        keypair = null;
+        if (!IsInitiationOut || LocalIndex != message.ReceiverIndex)
         {
             return false;
         }
@@ -163,8 +173,8 @@ internal sealed class Handshake : IDisposable
                 return false;
             }
 
-            OwnState.CopyFrom(state);
-            _remoteIndex = message.SenderIndex;
+            keypair = DeriveKeypair(state, isInitiator: true, message.ReceiverIndex, message.SenderIndex, now);
+            Clear();
             return true;
         }
         finally
@@ -172,6 +182,9 @@ internal sealed class Handshake : IDisposable
             CryptographicOperations.ZeroMemory(scratch);
         }
     }
+
+    /// <summary>What came as a response to our initiation was none.</summary>
+    public void NoteForgedAnswer() => _forgedAnswers = Math.Min(_forgedAnswers + 1, MostForgedAnswers);
 
     // ---- responder ----
 
@@ -205,7 +218,7 @@ internal sealed class Handshake : IDisposable
     }
 
     /// <summary>The second half: it really is the peer, and now. Afterwards a response can be created.</summary>
-    /// <param name="state">As <see cref="TryOpenStatic"/> left it.</param>
+    /// <param name="state">As <see cref="TryOpenStatic"/> left it; goes on to <see cref="TryCreateResponse"/>.</param>
     /// <returns>False for a forgery, a timestamp that does not grow, or two within 20 ms: nothing is changed then.</returns>
     public bool TryConsumeInitiation(StaticIdentity identity, HandshakeInitiation message, SymmetricState state, Instant now)
     {
@@ -232,32 +245,31 @@ internal sealed class Handshake : IDisposable
             return false;
         }
 
-        OwnState.CopyFrom(state);
-        ReplaceEphemeral(null);
         _latestReceived = timestamp;
         _lastConsumed = now;
-        _remoteEphemeral = new PublicKey(message.Ephemeral);
-        _remoteIndex = message.SenderIndex;
-        _state = State.ConsumedInitiation;
         return true;
     }
 
-    /// <summary>Writes the response to the initiation just consumed, but for its MACs. Afterwards the session can be derived.</summary>
-    public bool TryCreateResponse(uint localIndex, PrivateKey ephemeral, Span<byte> destination)
+    /// <summary>Writes the response to the initiation just consumed, but for its MACs. Our own initiation stays out.</summary>
+    /// <param name="state">As <see cref="TryConsumeInitiation"/> left it.</param>
+    /// <param name="ephemeral">Stays the caller's.</param>
+    public bool TryCreateResponse(
+        HandshakeInitiation initiation,
+        SymmetricState state,
+        uint localIndex,
+        PrivateKey ephemeral,
+        Span<byte> destination,
+        Instant now,
+        [NotNullWhen(true)] out Keypair? keypair)
     {
-        if (_state != State.ConsumedInitiation)
-        {
-            return false;
-        }
-
-        var message = new HandshakeResponse.Writer(destination, localIndex, _remoteIndex);
-        SymmetricState state = OwnState;
+        keypair = null;
+        var message = new HandshakeResponse.Writer(destination, localIndex, initiation.SenderIndex);
 
         // e
         MixEphemeral(state, X25519.PublicKeyOf(ephemeral), message.Ephemeral);
 
         // ee, se
-        if (!TryMixSharedSecret(state, ephemeral, _remoteEphemeral) || !TryMixSharedSecret(state, ephemeral, _peer.PublicKey))
+        if (!TryMixSharedSecret(state, ephemeral, new PublicKey(initiation.Ephemeral)) || !TryMixSharedSecret(state, ephemeral, _peer.PublicKey))
         {
             return false;
         }
@@ -267,40 +279,20 @@ internal sealed class Handshake : IDisposable
 
         // {}
         state.Seal([], message.SealedNothing);
+        keypair = DeriveKeypair(state, isInitiator: false, localIndex, initiation.SenderIndex, now);
+        IsCrossed = IsInitiationOut;
         return true;
     }
 
     // ---- both ----
 
-    /// <summary>The keypair of a handshake whose response was created or consumed. The handshake is forgotten over it.</summary>
-    public Keypair DeriveKeypair(uint localIndex, Instant now)
-    {
-        bool isInitiator = _state == State.CreatedInitiation;
-        Span<byte> keys = stackalloc byte[2 * SecretSize];
-        Span<byte> fromInitiator = keys[..SecretSize];
-        Span<byte> fromResponder = keys[SecretSize..];
-        try
-        {
-            OwnState.Split(fromInitiator, fromResponder);
-            return isInitiator
-                ? new Keypair(_peer, localIndex, _remoteIndex, isInitiator, fromInitiator, fromResponder, now)
-                : new Keypair(_peer, localIndex, _remoteIndex, isInitiator, fromResponder, fromInitiator, now);
-        }
-        finally
-        {
-            CryptographicOperations.ZeroMemory(keys);
-            Clear();
-        }
-    }
-
-    /// <summary>Wipes what a handshake under way left. What protects against replay and what belongs to the static keys stays.</summary>
+    /// <summary>Wipes what an initiation of ours left. What protects against replay and what belongs to the static keys stays.</summary>
     public void Clear()
     {
         CryptographicOperations.ZeroMemory(_secrets.Span[..SymmetricState.Size]);
-        ReplaceEphemeral(null);
-        _remoteEphemeral = default;
-        _remoteIndex = 0;
-        _state = State.Zeroed;
+        _ephemeral?.Dispose();
+        _ephemeral = null;
+        IsCrossed = false;
     }
 
     /// <summary>Our private key changed: the static-static secret is another one.</summary>
@@ -353,10 +345,22 @@ internal sealed class Handshake : IDisposable
         state.MixPsk(_peer.PresharedKey is { } key ? key.Span : none);
     }
 
-    private void ReplaceEphemeral(PrivateKey? ephemeral)
+    private Keypair DeriveKeypair(SymmetricState state, bool isInitiator, uint localIndex, uint remoteIndex, Instant now)
     {
-        _ephemeral?.Dispose();
-        _ephemeral = ephemeral;
+        Span<byte> keys = stackalloc byte[2 * SecretSize];
+        Span<byte> fromInitiator = keys[..SecretSize];
+        Span<byte> fromResponder = keys[SecretSize..];
+        try
+        {
+            state.Split(fromInitiator, fromResponder);
+            return isInitiator
+                ? new Keypair(_peer, localIndex, remoteIndex, isInitiator, fromInitiator, fromResponder, now)
+                : new Keypair(_peer, localIndex, remoteIndex, isInitiator, fromResponder, fromInitiator, now);
+        }
+        finally
+        {
+            CryptographicOperations.ZeroMemory(keys);
+        }
     }
 
     /// <summary>The pattern has a psk, so ephemeral public keys go into the chaining key too (Noise specification, section 9.2).</summary>

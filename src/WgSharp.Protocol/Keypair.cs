@@ -5,6 +5,12 @@ namespace WgSharp.Protocol;
 
 // A keypair is leased, not just referenced: zeroing a key that another core is sealing with would encrypt under zeros. The peer holds one lease
 // from birth; retiring gives it back, and whoever gives back the last one wipes the keys.
+//
+// Both ends may begin at once and end up with two sessions, one begun by either. They are current and previous then, so both are received with,
+// and what was current before stays with the peer (Peer.Parting) for what is still under way. Of the two, the one stays that was begun by the end
+// with the smaller public key. That end sends with it alone. The other one sends with its own until it hears the peer, and from then on with
+// whatever the peer sends with (FollowsPeer): a peer of another kind may have only one of the two, and both ends must not stay with a session of
+// their own, or each would lose what the other sends while it makes the next one.
 
 /// <summary>One session's two transport keys, their counters and their age. Used by any thread, under a lease.</summary>
 #pragma warning disable CA1001 // Disposable only in common: whoever gives the last lease back wipes the keys.
@@ -176,6 +182,11 @@ public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next
     public static readonly Keypairs None = new(null, null, null);
 
     /// <summary>
+    /// Previous and current were begun at once, one by either end, and it is the peer's that stays: what the peer sends with is sent with.
+    /// </summary>
+    internal bool FollowsPeer { get; init; }
+
+    /// <summary>
     /// Any thread: what to send with. A next keypair counts from the moment its first message was opened, not only when the control loop has
     /// moved it: the answer to that message may be on its way sooner, and a peer that was restarted cannot read anything older.
     /// </summary>
@@ -212,4 +223,7 @@ public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next
         dropped = Previous;
         return new Keypairs(Current, Next, null);
     }
+
+    /// <summary>The peer sends with the previous one: so do we.</summary>
+    internal Keypairs Follow() => this with { Previous = Current, Current = Previous };
 }

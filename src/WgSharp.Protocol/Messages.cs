@@ -56,6 +56,10 @@ public static class WireMessage
         };
         return fits ? type : MessageType.Invalid;
     }
+
+    /// <summary>Whether there is anything in mac2: without a cookie it is all zeros.</summary>
+    /// <param name="message">A whole initiation or response.</param>
+    public static bool HasCookie(ReadOnlySpan<byte> message) => Macs.Mac2(message).IndexOfAnyExcept((byte)0) >= 0;
 }
 
 /// <summary>Handshake initiation, 148 bytes (whitepaper, section 5.4.2): type, sender, ephemeral, sealed static, sealed timestamp, mac1, mac2.</summary>
@@ -77,10 +81,6 @@ public readonly ref struct HandshakeInitiation
         message = fits ? new HandshakeInitiation(datagram) : default;
         return fits;
     }
-
-    /// <summary>Whether there is anything in mac2: without a cookie it is all zeros.</summary>
-    /// <param name="message">148 bytes.</param>
-    public static bool HasCookie(ReadOnlySpan<byte> message) => Macs.Mac2(message).IndexOfAnyExcept((byte)0) >= 0;
 
     public uint SenderIndex => BinaryPrimitives.ReadUInt32LittleEndian(_bytes[SenderIndexAt..]);
 

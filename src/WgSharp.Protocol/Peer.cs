@@ -19,6 +19,9 @@ public enum Attention
 
     /// <summary>Packets were staged although there is a session now, or the peer was told to send: flush.</summary>
     Staged = 8,
+
+    /// <summary>Of two sessions that were begun at once the peer uses the other: use that one.</summary>
+    Followed = 16,
 }
 
 /// <summary>One peer. The control loop writes; what the data path may call says so. A peer that was removed never comes back: its successor is a new object.</summary>
@@ -81,6 +84,9 @@ public sealed class Peer
 
     /// <summary>All zeros are kept as null.</summary>
     internal PresharedKey? PresharedKey { get; private set; }
+
+    /// <summary>Still received with, although no longer one of the three: the peer may be sending with it until it hears of its successor.</summary>
+    internal Keypair? Parting { get; set; }
 
     internal UnixTime LastHandshake { get; set; }
 
@@ -157,6 +163,10 @@ public sealed class Peer
         if (ReferenceEquals(keypairs.Next, keypair))
         {
             attention |= Attention.Confirmed;
+        }
+        else if (keypairs.FollowsPeer && ReferenceEquals(keypairs.Previous, keypair))
+        {
+            attention |= Attention.Followed;
         }
 
         // The kernel looks at the keypair it sends with, whichever this one was.

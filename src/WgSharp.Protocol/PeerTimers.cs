@@ -8,6 +8,8 @@ namespace WgSharp.Protocol;
 // - zero key material: no new session for three times REJECT_AFTER_TIME.
 // - persistent keepalive: nothing went either way for the interval the user set.
 //
+// And one that is ours alone: an initiation that the peer's handshake has overtaken is forgotten REKEY_TIMEOUT after it was made.
+//
 // The kernel moves a timer with every packet. Here the data path only leaves stamps (PeerActivity): when the first data was sent that nothing
 // was received after, when the first data was received that nothing was sent after, when anything passed. The control loop computes the deadlines
 // from the stamps when it looks, and publishes when it will look next. An event asks for attention only if its deadline comes before that.
@@ -27,6 +29,8 @@ internal sealed class PeerTimers
     private Instant _extraKeepalive = Instant.Never;
     private long _sentAtKeepalive;
     private Instant _lastHandshakeSent;
+    private Instant _lastInitiationMade;
+    private Instant _forgetInitiation = Instant.Never;
     private int _attempts;
 
     public PeerTimers(PeerActivity activity)
@@ -43,6 +47,7 @@ internal sealed class PeerTimers
         GiveUpHandshake,
         NewHandshake,
         SendKeepalive,
+        ForgetInitiation,
         ZeroKeyMaterial,
     }
 
@@ -62,15 +67,18 @@ internal sealed class PeerTimers
     public void NoteInitiationMade(Instant now, TimeSpan jitter)
     {
         _lastHandshakeSent = now;
+        _lastInitiationMade = now;
+        _forgetInitiation = Instant.Never;
         ArmRetransmit(now + Limits.RekeyTimeout + jitter);
     }
 
     public void NoteResponseMade(Instant now) => _lastHandshakeSent = now;
 
     /// <summary>An initiation was wanted too soon after the last handshake message: it is made as soon as it may. (The kernel waits for the next packet.)</summary>
-    public void NoteInitiationPostponed(TimeSpan jitter)
+    /// <param name="retry">The retransmission itself: it is not put off by a whole REKEY_TIMEOUT because a response was made since the initiation.</param>
+    public void NoteInitiationPostponed(bool retry, TimeSpan jitter)
     {
-        if (!IsHandshakeUnderWay)
+        if (retry || !IsHandshakeUnderWay)
         {
             ArmRetransmit(_lastHandshakeSent + Limits.RekeyTimeout + jitter);
         }
@@ -101,9 +109,11 @@ internal sealed class PeerTimers
     public void NoteSessionsWiped() => _zeroKeyMaterial = Instant.Never;
 
     /// <summary>A response was accepted, or our keypair confirmed.</summary>
-    public void NoteHandshakeComplete()
+    /// <param name="isInitiationOut">It was the peer's handshake, and ours is under way: its response is welcome for the rest of REKEY_TIMEOUT.</param>
+    public void NoteHandshakeComplete(bool isInitiationOut)
     {
         _attempts = 0;
+        _forgetInitiation = isInitiationOut ? _lastInitiationMade + Limits.RekeyTimeout : Instant.Never;
         DisarmRetransmit();
     }
 
@@ -111,13 +121,16 @@ internal sealed class PeerTimers
     public void NoteHandshakeCleared()
     {
         _lastHandshakeSent = default;
+        _forgetInitiation = Instant.Never;
         DisarmRetransmit();
     }
 
     // ---- configuration and link ----
 
-    /// <param name="linkIsUp">Switched on while the link is up, one is due at once; otherwise when it comes up.</param>
-    public void SetPersistentKeepalive(ushort seconds, bool linkIsUp, Instant now)
+    /// <param name="linkIsUp">Switched on while the link is up, the first is planned; otherwise when it comes up.</param>
+    /// <param name="first">When the first is due.</param>
+    /// <returns>True if one was planned.</returns>
+    public bool SetPersistentKeepalive(ushort seconds, bool linkIsUp, Instant first)
     {
         bool wasOff = PersistentKeepaliveInterval == 0;
         PersistentKeepaliveInterval = seconds;
@@ -125,20 +138,22 @@ internal sealed class PeerTimers
         {
             StopPersistentKeepalive();
         }
-        else if (linkIsUp && wasOff)
-        {
-            StartPersistentKeepalive(now);
-        }
+
+        return linkIsUp && wasOff && StartPersistentKeepalive(first);
     }
 
-    /// <summary>If the user set an interval: one is due at once, then after every interval in which nothing passes.</summary>
-    public void StartPersistentKeepalive(Instant now)
+    /// <summary>If the user set an interval: one is due at the given moment, then after every interval in which nothing passes.</summary>
+    /// <returns>True if one was planned.</returns>
+    public bool StartPersistentKeepalive(Instant first)
     {
-        if (PersistentKeepaliveInterval > 0)
+        if (PersistentKeepaliveInterval == 0)
         {
-            _persistentFrom = now;
-            _persistentIsDue = true;
+            return false;
         }
+
+        _persistentFrom = first;
+        _persistentIsDue = true;
+        return true;
     }
 
     /// <summary>Link down, or the peer was removed: nothing is due any more, and nothing that happened is remembered.</summary>
@@ -180,6 +195,12 @@ internal sealed class PeerTimers
         {
             _zeroKeyMaterial = Instant.Never;
             return Due.ZeroKeyMaterial;
+        }
+
+        if (_forgetInitiation <= now)
+        {
+            _forgetInitiation = Instant.Never;
+            return Due.ForgetInitiation;
         }
 
         if (_retransmit <= now)
@@ -257,6 +278,7 @@ internal sealed class PeerTimers
     private Instant Earliest()
     {
         Instant earliest = Min(_zeroKeyMaterial, _retransmit);
+        earliest = Min(earliest, _forgetInitiation);
         earliest = Min(earliest, _activity.NewHandshakeDeadline);
         earliest = Min(earliest, PassiveKeepaliveDeadline);
         earliest = Min(earliest, ExtraKeepaliveDeadline);
@@ -304,4 +326,20 @@ internal sealed class PeerTimers
     private static Instant After(Instant from, TimeSpan span) => from == Instant.Never ? Instant.Never : from + span;
 
     private static Instant Min(Instant left, Instant right) => left < right ? left : right;
+}
+
+/// <summary>
+/// When the first keepalives of peers are due that all begin at once (link up, or many configured). Each means a handshake: a few go at once, a
+/// hub's thousands one after the other, 1,000 in half a second, so that there is time for everything else in between.
+/// </summary>
+internal struct FirstKeepalives(Instant begin)
+{
+    private const int AtOnce = 64;
+
+    private static readonly TimeSpan Spread = TimeSpan.FromMicroseconds(500);
+
+    /// <summary>Planned so far.</summary>
+    public int Count { get; set; }
+
+    public readonly Instant Next => begin + (Spread * Math.Max(0, Count - AtOnce + 1));
 }

@@ -6,7 +6,7 @@ namespace WgSharp.Protocol.Tests;
 /// A device with the smallest engine around it that does what the real one does: packets one by one, everything on one thread, no TUN.
 /// Inner packets are any bytes; there is no cryptokey routing here.
 /// </summary>
-internal sealed class VirtualNode
+internal sealed class VirtualNode : IVirtualNode
 {
     private readonly VirtualWire _wire;
     private readonly byte[] _buffer = new byte[70_000];
@@ -45,6 +45,12 @@ internal sealed class VirtualNode
     public List<HandshakeOutcome> Outcomes { get; } = [];
 
     public int Wakes { get; private set; }
+
+    public Action<bool> Heard { get; set; } = _ => { };
+
+    public Keypair? Sending => Peer.Keypairs.Sending;
+
+    public Instant NextDeadline => Device.NextDeadline;
 
     /// <summary>The only peer.</summary>
     public Peer Peer => Device.Peers.Single();
@@ -149,6 +155,7 @@ internal sealed class VirtualNode
         Assert.True(TransportData.TryParse(datagram, out TransportData message));
         if (!Device.TryFindKeypair(message.ReceiverIndex, out Keypair keypair) || !keypair.TryLease())
         {
+            Heard(false);
             return;
         }
 
@@ -159,10 +166,15 @@ internal sealed class VirtualNode
             keypair.ReceiveKey.Open(buffer, packet);
             if (packet[0].Authentic && Accept(keypair, message.Counter))
             {
+                Heard(true);
                 keypair.Peer.Learn(from, InetAddress.None, 0);
                 Raise(keypair.Peer, keypair.Peer.NoteReceived(keypair, 1, datagram.Length, packet[0].Length > 0, _wire.Now));
                 Keep(buffer.AsSpan(16, packet[0].Length));
             }
+        }
+        else
+        {
+            Heard(false);
         }
 
         keypair.Release();

@@ -8,6 +8,31 @@ internal sealed record Datagram(Instant SentAt, InetEndpoint From, InetEndpoint 
     public bool IsKeepalive => Type == MessageType.TransportData && Bytes.Length == MessageSize.Keepalive;
 }
 
+/// <summary>Who can be plugged into a <see cref="VirtualWire"/>.</summary>
+internal interface IVirtualNode
+{
+    InetEndpoint Address { get; }
+
+    /// <summary>When <see cref="Run"/> is to be called again, arrivals aside.</summary>
+    Instant NextDeadline { get; }
+
+    /// <summary>Packets with contents that arrived.</summary>
+    int ReceivedCount { get; }
+
+    /// <summary>What is sent with now.</summary>
+    Keypair? Sending { get; }
+
+    /// <summary>Tells of every transport message that arrives whether it could be opened; what was opened before is not told of.</summary>
+    Action<bool> Heard { get; set; }
+
+    void Send(params byte[] content);
+
+    void Receive(byte[] datagram, InetEndpoint from);
+
+    /// <summary>Does what is due.</summary>
+    void Run();
+}
+
 /// <summary>
 /// A network on virtual time: a queue that a test can look into, lose from, delay, duplicate, reorder and corrupt. Nothing happens but in
 /// <see cref="Advance"/>, which goes from event to event: the next arrival, the next timer.
@@ -17,7 +42,7 @@ internal sealed class VirtualWire(int seed = 1)
     public static readonly TimeSpan Latency = TimeSpan.FromMilliseconds(20);
 
     private readonly PriorityQueue<(Datagram Datagram, byte[] Bytes), (Instant, long)> _underWay = new();
-    private readonly List<VirtualNode> _nodes = [];
+    private readonly List<IVirtualNode> _nodes = [];
     private long _sequence;
 
     public Random Random { get; } = new(seed);
@@ -40,7 +65,7 @@ internal sealed class VirtualWire(int seed = 1)
     /// <summary>What becomes of a datagram: after which delays copies of it arrive. None: it is lost. The bytes may be changed.</summary>
     public Func<Datagram, byte[], TimeSpan[]> Fate { get; set; } = (_, _) => [Latency];
 
-    public void Add(VirtualNode node) => _nodes.Add(node);
+    public void Add(IVirtualNode node) => _nodes.Add(node);
 
     public void Cut() => Fate = (_, _) => [];
 
@@ -71,15 +96,15 @@ internal sealed class VirtualWire(int seed = 1)
         Instant last = Now;
         while (true)
         {
-            foreach (VirtualNode node in _nodes)
+            foreach (IVirtualNode node in _nodes)
             {
                 node.Run();
             }
 
             Instant next = _underWay.TryPeek(out _, out (Instant At, long) first) ? first.At : Instant.Never;
-            foreach (VirtualNode node in _nodes)
+            foreach (IVirtualNode node in _nodes)
             {
-                Instant deadline = node.Device.NextDeadline;
+                Instant deadline = node.NextDeadline;
                 next = deadline < next ? deadline : next;
             }
 
@@ -110,7 +135,7 @@ internal sealed class VirtualWire(int seed = 1)
 
     private void Deliver(Datagram datagram, byte[] bytes)
     {
-        foreach (VirtualNode node in _nodes)
+        foreach (IVirtualNode node in _nodes)
         {
             if (node.Address == datagram.To)
             {

@@ -5,7 +5,7 @@
 first_answer() { # from address
 	local began
 	began=$(now_ms)
-	on "$1" ping -n -q -c 1 -W 12 "$2" >/dev/null || echo failed >"$lab/$1/took"
+	on "$1" ping -n -q -c 1 -W 50 "$2" >/dev/null || echo failed >"$lab/$1/took"
 	[[ -e $lab/$1/took ]] || echo $(($(now_ms) - began)) >"$lab/$1/took"
 }
 

@@ -323,17 +323,17 @@ scenario_accept_is_refused() {
 	tunnel 4 both
 	daemon=$(daemon_pid a wg0)
 	for error in ENOMEM EPERM EPROTO ENOBUFS ENFILE EMFILE ECONNABORTED; do
-		strace -f -p "$daemon" -o "$lab/trace.$error" -e trace=accept4 -e "inject=accept4:error=$error:when=1..3" 2>"$lab/strace" &
+		strace -f -p "$daemon" -o "$lab/trace.$error" -e trace=accept4 -e "inject=accept4:error=$error:when=1..3" 2>"$lab/strace.$error" &
 		tracer=$!
-		quietly_await 5 "strace is there" grep -q attached "$lab/strace"
+		quietly_await 5 "strace is there" grep -q attached "$lab/strace.$error"
 		await 2 "$error three times, then wg show answers" on a timeout 2 wg show wg0
 		kill -INT "$tracer"
 		wait "$tracer" || true
 		check "it was refused" "$(grep -c INJECTED "$lab/trace.$error")" == 3
 	done
-	strace -f -p "$daemon" -o "$lab/trace.always" -e trace=accept4 -e inject=accept4:error=ENOMEM 2>"$lab/strace" &
+	strace -f -p "$daemon" -o "$lab/trace.always" -e trace=accept4 -e inject=accept4:error=ENOMEM 2>"$lab/strace.always" &
 	tracer=$!
-	quietly_await 5 "strace is there" grep -q attached "$lab/strace"
+	quietly_await 5 "strace is there" grep -q attached "$lab/strace.always"
 	before=$(awk '{ print $14 + $15 }' "/proc/$daemon/stat")
 	on a timeout 2 wg show wg0 >/dev/null 2>&1 && fail "wg show is answered although accept4 always fails"
 	check "accept4 in two seconds of ENOMEM" "$(grep -c INJECTED "$lab/trace.always")" -le 25

@@ -77,7 +77,7 @@ internal static class Program
         Directory.SetCurrentDirectory("/");
         ProcessSpawn.KeepFilesPrivate();
         using var signals = new EndSignals();
-        using QueuedSink? queue = CreateQueue(commandLine.InterfaceName, settings, detached);
+        QueuedSink? queue = CreateQueue(commandLine.InterfaceName, settings, detached);
         using Logger logger = CreateLogger(queue, settings);
         using var logs = new SerilogLoggerFactory(logger);
         Microsoft.Extensions.Logging.ILogger log = logs.CreateLogger(nameof(Program));
@@ -124,6 +124,7 @@ internal static class Program
             : new StreamSink(new DescriptorStream(detached ? StandardOutput : StandardError), journal, interfaceName));
     }
 
+    /// <param name="queue">Owned by the logger.</param>
     private static Logger CreateLogger(QueuedSink? queue, Settings settings)
     {
         var configuration = new LoggerConfiguration();

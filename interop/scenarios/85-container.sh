@@ -203,6 +203,10 @@ scenario_standard_error_is_the_log() {
 	await 5 "the file tells that the port is taken" grep -q 'UDP port 8 .*in use' "$lab/file"
 	note "$(grep 'UDP port 8' "$lab/file")"
 
+	check "descriptors of the daemon that lead to the file" "$(holds wg0 file)" -ge 1
+	on a bash -c "'$WGSHARP' --log-level=silent wg3 2>'$lab/silence'"
+	check "and where it is told to be silent" "$(holds wg3 silence)" == 0
+
 	# A container: what its first process calls standard error is a pipe to who keeps the logs.
 	launch a unshare --pid --fork --mount-proc --kill-child bash -c "
 		'$WGSHARP' wg2 && wg set wg2 listen-port 11
@@ -210,6 +214,8 @@ scenario_standard_error_is_the_log() {
 		2> >(exec cat >"$lab/container.log") &
 	await 10 "the container's log tells it, too" grep -q 'UDP port 11 .*in use' "$lab/container.log"
 }
+
+holds() { find "/proc/$(daemon_pid a "$1")/fd" -lname "*/$2" | wc -l; }
 
 # ---- a log that nobody reads -----------------------------------------------------------------------------------
 

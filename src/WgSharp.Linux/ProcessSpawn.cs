@@ -85,29 +85,34 @@ public static unsafe class ProcessSpawn
     }
 
     /// <summary>In the spawned process: standard error becomes what standard output is; then the caller gets a last byte, and the pipe is closed.</summary>
-    /// <remarks>The runtime has made copies of it (PAL, System.Console): each of them is replaced as well.</remarks>
     public static void LeaveCaller(byte last)
     {
-        FileIdentity? pipe = FileIdentity.OfDescriptor(2);
         int own = LibcProcess.fcntl(2, LibcProcess.F_DUPFD_CLOEXEC, 3);
-        foreach (int descriptor in OpenDescriptors())
-        {
-            if (descriptor != own && FileIdentity.OfDescriptor(descriptor) == pipe)
-            {
-                _ = LibcProcess.dup2(1, descriptor);
-            }
-        }
+        Redirect(2, to: 1, except: own);
 
         // A caller that did not wait is not to be told.
         _ = LibcProcess.write(own, &last, 1);
         _ = LibcProcess.close(own);
     }
 
-    /// <summary>Standard output is /dev/null from now on.</summary>
-    public static void ForgetOutput() => _ = LibcProcess.dup2(0, 1);
+    /// <summary>In the spawned process: standard output is /dev/null from now on.</summary>
+    public static void ForgetOutput() => Redirect(1, to: 0, except: -1);
 
     /// <summary>Files that this process makes from now on are its owner's alone.</summary>
     public static void KeepFilesPrivate() => _ = LibcProcess.umask(0x3f);
+
+    // The runtime has made copies of it (PAL): each of them is replaced as well.
+    private static void Redirect(int descriptor, int to, int except)
+    {
+        FileIdentity? file = FileIdentity.OfDescriptor(descriptor);
+        foreach (int copy in OpenDescriptors())
+        {
+            if (copy != except && FileIdentity.OfDescriptor(copy) == file)
+            {
+                _ = LibcProcess.dup2(to, copy);
+            }
+        }
+    }
 
     private static int Spawn(string program, IReadOnlyList<string> arguments, IReadOnlyList<string> additions, int input, int output, int standardError)
     {

@@ -144,6 +144,11 @@ internal sealed class QueuedSink : ILogEventSink, IDisposable
         bool written = Flush();
         lock (_gate)
         {
+            if (_ending)
+            {
+                return;
+            }
+
             _ending = true;
             Monitor.PulseAll(_gate);
         }

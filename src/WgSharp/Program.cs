@@ -92,7 +92,7 @@ internal static class Program
         Directory.SetCurrentDirectory("/");
         ProcessSpawn.KeepFilesPrivate();
         using var signals = new EndSignals();
-        using QueuedSink? queue = CreateQueue(commandLine.InterfaceName, settings, detached);
+        QueuedSink? queue = CreateQueue(commandLine.InterfaceName, settings, detached);
         using Logger logger = CreateLogger(queue, settings);
         using IHost host = BuildHost(order, logger, signals);
         var log = host.Services.GetRequiredService<ILoggerFactory>().CreateLogger(nameof(Program));
@@ -157,6 +157,7 @@ internal static class Program
             : new StreamSink(new DescriptorStream(detached ? StandardOutput : StandardError), journal, interfaceName));
     }
 
+    /// <param name="queue">Owned by the logger.</param>
     private static Logger CreateLogger(QueuedSink? queue, Settings settings)
     {
         var configuration = new LoggerConfiguration();

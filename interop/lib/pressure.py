@@ -6,6 +6,7 @@
                                                  handshake initiations for the holder of the key, with a valid mac1 (or "-": a wrong
                                                  one), without a pause or BURST of them every EVERY-MS
   stream ADDRESS PORT SECONDS RATE SIZE          RATE datagrams a second, numbered
+  sweep ADDRESS COUNT SECONDS RATE               RATE datagrams a second, to COUNT addresses from this one on in turn
   receive ADDRESS PORT SECONDS EXPECTED          what comes of a stream, and the longest time in which nothing of it came
   upload ADDRESS PORT SECONDS                    bulk by TCP; where nobody takes it, it waits
   take ADDRESS PORT SECONDS                      takes such an upload
@@ -132,6 +133,19 @@ def stream(address, port, seconds, rate, size):
         except OSError:
             refused += 1
     say(sent=count, refused_sends=refused)
+
+
+def sweep(address, count, seconds, rate):
+    sender, first = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), struct.unpack("!I", socket.inet_aton(address))[0]
+    total, interval = int(min(float(seconds), MOST_SECONDS) * float(rate)), int(NANO / float(rate))
+    sent, begin = 0, time.time_ns()
+    for number in range(total):
+        wait = begin + number * interval - time.time_ns()
+        if wait > 0:
+            time.sleep(wait / NANO)
+        sender.sendto(bytes(64), (socket.inet_ntoa(struct.pack("!I", first + number % int(count))), 9))
+        sent += 1
+    say(sent=sent)
 
 
 def upload(address, port, seconds):
@@ -287,7 +301,7 @@ def time_command(seconds, every_ms, *command):
         while time.monotonic() < begin + float(seconds):
             start = time.monotonic()
             took.append(float("inf"))  # until it has ended
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=30)
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)  # with a time limit it would look for the end every 50 ms only
             took[-1] = (time.monotonic() - start) * 1000
             if len(took) == 1:
                 print("ready", flush=True)
@@ -333,7 +347,7 @@ def small_buffers(which, *command):
     os.execvp(command[0], command)
 
 
-MODES = {"flood": flood, "junk": junk, "stream": stream, "receive": receive, "upload": upload, "take": take, "echo": echo,
+MODES = {"flood": flood, "junk": junk, "stream": stream, "sweep": sweep, "receive": receive, "upload": upload, "take": take, "echo": echo,
          "answer": answer, "time": time_command, "small-buffers": small_buffers}
 
 if __name__ == "__main__":

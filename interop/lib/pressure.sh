@@ -434,3 +434,60 @@ many_peers() { # implementation, how many peers or addconf, seconds
 	figure "show_worst_ms_$2" "$(told worst_ms "$lab/shows")"
 }
 of_peers() { tail -n 1 "$lab/peers" | grep -o "\"$1\":[^,}]*" | cut -d : -f 2; }
+
+# 10: a slow socket: each of the control thread's sends takes 5 ms more, while packets are staged for b faster than they leave.
+row_10() { # implementation
+	local shows slow thread
+	hub "$1"
+	peer b 1 "$1"
+	peer c 2 "$1"
+	thread=$(grep -lx wg-control /proc/"${daemon[a.wg0]}"/task/*/comm)
+	thread=${thread#/proc/*/task/} thread=${thread%/comm}
+	strace -p "$thread" -o /dev/null -e trace=sendmmsg,sendmsg -e inject=sendmmsg,sendmsg:delay_enter=5000 2>"$lab/slow" &
+	slow=$!
+	quietly_await 5 "strace is there" grep -qs attached "$lab/slow"
+	press a flood 192.168.241.2 9 8 1372 40
+	launch a "$load" time 6 50 wg show wg0 >"$lab/shows" &
+	shows=$!
+	elapse 2
+	on c bash -c 'echo X >/dev/udp/192.168.241.1/9'
+	if comes_true 6 has_session c; then
+		figure handshake_ms "$waited"
+	else
+		figure handshake_ms never 6000
+	fi
+	wait "$shows"
+	relieve
+	kill -INT "$slow"
+	wait "$slow" || true
+	figure flood_per_second "$pressed"
+	figure show_median_ms "$(told median_ms "$lab/shows")"
+	figure show_worst_ms "$(told worst_ms "$lab/shows")"
+}
+
+# 11: a thousand active peers: what the daemon asks the kernel beside what carries their packets.
+row_11() { # implementation
+	local peers counting sent
+	host a "$1"
+	cabled p 1 none
+	serve a wg0
+	on p iptables -A OUTPUT -p icmp --icmp-type destination-unreachable -j DROP
+	launch p dotnet "$PEERS" 1000 1 10.0.1.2 10.0.1.1:51820 "$lab/hub.conf" 20 >"$lab/peers" &
+	peers=$!
+	quietly_await 30 "the peers are there" grep -q ready "$lab/peers"
+	on a wg setconf wg0 "$lab/hub.conf"
+	set_link a wg0 up
+	on a ip route add 10.128.0.0/16 dev wg0
+	wait "$peers" || fail "the peers failed: $(cat "$lab/peers")"
+	on a "$load" sweep 10.128.0.0 1000 2 2000 >/dev/null
+	strace -f -c -p "${daemon[a.wg0]}" -o "$lab/calls" 2>"$lab/counting" &
+	counting=$!
+	quietly_await 5 "strace is there" grep -qs attached "$lab/counting"
+	on a "$load" sweep 10.128.0.0 1000 4 2000 >"$lab/swept"
+	kill -INT "$counting"
+	wait "$counting" || true
+	sent=$(told sent "$lab/swept")
+	figure sent "$sent"
+	figure questions "$(awk '$NF ~ /^(socket|connect|getsockopt|bind|close)$/ { n += $4 } END { print n + 0 }' "$lab/calls")"
+	figure calls_per_packet "$(awk -v sent="$sent" '$NF ~ /^[a-z0-9_]+$/ && $4 ~ /^[0-9]+$/ && $NF != "total" { n += $4 } END { printf "%.2f", n / sent }' "$lab/calls")"
+}

@@ -30,7 +30,9 @@ cookies() { # peer, who is under load, initiations in each of the flood's ten bu
 	fi
 	# An initiation that does not arrive is what the flood repeats.
 	on r iptables -A FORWARD '!' -i ethx -p udp --dport "$port" -j DROP
-	capture seen r any 'udp and not net 172.16.0.0/24'
+	# We ask only those for a cookie who share an address with the flood: it comes from behind b's, as through a NAT.
+	[[ $loaded != a ]] || on r iptables -t nat -A POSTROUTING -s 172.16.0.2 -p udp -j SNAT --to-source 10.0.0.100:4711
+	capture seen r any 'udp and not net 172.16.0.0/24 and not port 4711'
 	no_answer "$other" "$target"
 	await 10 "an initiation of $other was caught" caught_initiation
 	perl -e 'print pack "H*", $ARGV[0]' "$(payloads seen 148 | head -n 1)" >"$lab/initiation"

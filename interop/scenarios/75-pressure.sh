@@ -157,3 +157,25 @@ scenario_hub_of_thousands() {
 	done
 	all_held
 }
+
+# Packets are staged for one peer faster than a slow socket takes them: wg show and another peer's handshake do not wait for that.
+# alone
+scenario_staging_outruns_a_slow_socket() {
+	row_10 wgsharp
+	shows flood_per_second "datagrams staged for b, per second"
+	shows handshake_ms "ms until c had a session, each send of the control thread 5 ms late" '<=' 200
+	shows show_median_ms "ms that wg show took, median" '<=' 50
+	shows show_worst_ms "ms, the worst"
+	all_held
+}
+
+# A thousand active peers: nothing is asked of the kernel per packet.
+# alone
+# limit: 90
+scenario_thousand_active_peers() {
+	beside 11
+	shows sent "packets to 1,000 peers in turn"
+	shows questions "system calls that ask or open something" '<=' 10
+	shows calls_per_packet "system calls per packet, all of them"
+	all_held
+}

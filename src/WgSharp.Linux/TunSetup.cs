@@ -170,8 +170,15 @@ internal static unsafe class TunSetup
                 }
             },
             maxStackSize: 128 * 1024);
-        visitor.Start();
-        visitor.Join();
+        try
+        {
+            visitor.Start();
+            visitor.Join();
+        }
+        catch (OutOfMemoryException)
+        {
+            // A container at its limit of tasks has no thread for this: the interface stays as the namespace makes it.
+        }
     }
 
     internal static void ProbeNamespace(FileDescriptor descriptor, KernelFeatures features)

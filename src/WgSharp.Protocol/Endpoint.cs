@@ -1,11 +1,13 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using System.Text.Unicode;
 
 namespace WgSharp.Protocol;
 
 /// <summary>An IPv4 or IPv6 address as a value: compared and copied without allocation. The default value is "no address".</summary>
-public readonly struct InetAddress : IEquatable<InetAddress>
+public readonly struct InetAddress : IEquatable<InetAddress>, IUtf8SpanFormattable
 {
     private readonly ulong _high;
     private readonly ulong _low;
@@ -69,6 +71,15 @@ public readonly struct InetAddress : IEquatable<InetAddress>
         return new IPAddress(bytes[..(IsNone ? 4 : Length)]);
     }
 
+    /// <summary>As <see cref="ToString()"/>, without a string: whoever asks for 10,000 peers would leave as many as garbage.</summary>
+    public bool TryFormat(Span<byte> utf8Destination, out int bytesWritten, ReadOnlySpan<char> format, IFormatProvider? provider) => IsIPv4
+        ? Utf8.TryWrite(
+            utf8Destination,
+            CultureInfo.InvariantCulture,
+            $"{(byte)(_high >> 24)}.{(byte)(_high >> 16)}.{(byte)(_high >> 8)}.{(byte)_high}",
+            out bytesWritten)
+        : ToIPAddress().TryFormat(utf8Destination, out bytesWritten);
+
     public bool Equals(InetAddress other) => _high == other._high && _low == other._low && _length == other._length;
 
     public override bool Equals(object? obj) => obj is InetAddress other && Equals(other);
@@ -83,12 +94,19 @@ public readonly struct InetAddress : IEquatable<InetAddress>
 }
 
 /// <summary>Address, port and, for link-local IPv6, the scope (interface index).</summary>
-public readonly record struct InetEndpoint(InetAddress Address, ushort Port, uint ScopeId = 0)
+public readonly record struct InetEndpoint(InetAddress Address, ushort Port, uint ScopeId = 0) : IUtf8SpanFormattable
 {
     /// <summary>As <c>wg</c> prints it: <c>192.0.2.1:51820</c>, <c>[2001:db8::1]:51820</c>, <c>[fe80::1%2]:51820</c>.</summary>
     public override string ToString() => Address.IsIPv6
         ? ScopeId != 0 ? $"[{Address}%{ScopeId}]:{Port}" : $"[{Address}]:{Port}"
         : $"{Address}:{Port}";
+
+    /// <summary>As <see cref="ToString()"/>, without a string.</summary>
+    public bool TryFormat(Span<byte> utf8Destination, out int bytesWritten, ReadOnlySpan<char> format, IFormatProvider? provider) => !Address.IsIPv6
+        ? Utf8.TryWrite(utf8Destination, CultureInfo.InvariantCulture, $"{Address}:{Port}", out bytesWritten)
+        : ScopeId != 0
+            ? Utf8.TryWrite(utf8Destination, CultureInfo.InvariantCulture, $"[{Address}%{ScopeId}]:{Port}", out bytesWritten)
+            : Utf8.TryWrite(utf8Destination, CultureInfo.InvariantCulture, $"[{Address}]:{Port}", out bytesWritten);
 
     public AddressFamily Family => Address.IsIPv6 ? AddressFamily.InterNetworkV6 : AddressFamily.InterNetwork;
 }

@@ -330,13 +330,13 @@ internal sealed class PeerTimers
 
 /// <summary>
 /// When the first keepalives of peers are due that all begin at once (link up, or many configured). Each means a handshake: a few go at once, a
-/// hub's thousands one after the other, 1,000 in 0.7 s, so that there is time for everything else in between.
+/// hub's thousands one after the other, 1,000 in 0.85 s, so that there is time for everything else in between.
 /// </summary>
 internal struct FirstKeepalives(Instant begin)
 {
     private const int AtOnce = 64;
 
-    private static readonly TimeSpan Spread = TimeSpan.FromMicroseconds(750);
+    private static readonly TimeSpan Spread = TimeSpan.FromMicroseconds(900);
 
     /// <summary>Planned so far.</summary>
     public int Count { get; set; }

@@ -87,7 +87,7 @@ internal sealed class UapiAnswer : IDisposable
         else
         {
             IpPrefix prefix = peer.AllowedIps[_nextAllowedIp - 1];
-            Utf8.TryWrite(buffer, CultureInfo.InvariantCulture, $"allowed_ip={prefix.Address.ToIPAddress()}/{prefix.Length}\n", out pieceLength);
+            Utf8.TryWrite(buffer, CultureInfo.InvariantCulture, $"allowed_ip={prefix.Address}/{prefix.Length}\n", out pieceLength);
         }
 
         if (_nextAllowedIp++ == peer.AllowedIps.Count)

@@ -77,8 +77,8 @@ public sealed class DeadlineTests
             TakeKeepalives(device, moment, due);
             Assert.Equal(round == 0 ? 64 : due.Count, due.Count);
 
-            // The first ones are spread: three quarters of a millisecond each.
-            Moment last = moment with { Now = moment.Now + (TimeSpan.FromMicroseconds(750) * (count - 64)) };
+            // The first ones are spread: 0.9 ms each.
+            Moment last = moment with { Now = moment.Now + (TimeSpan.FromMicroseconds(900) * (count - 64)) };
             TakeKeepalives(device, last, due);
             Assert.Equal(count, due.Count);
             moment = moment with { Now = moment.Now + TimeSpan.FromSeconds(25) };

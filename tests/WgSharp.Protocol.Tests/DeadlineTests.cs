@@ -75,7 +75,10 @@ public sealed class DeadlineTests
             Assert.Equal(moment.Now, device.NextDeadline);
             var due = new HashSet<Peer>();
             TakeKeepalives(device, moment, due);
-            Assert.Equal(round == 0 ? 64 : due.Count, due.Count);
+            if (round == 0)
+            {
+                Assert.Equal(64, due.Count);
+            }
 
             // The first ones are spread: 0.9 ms each.
             Moment last = moment with { Now = moment.Now + (TimeSpan.FromMicroseconds(900) * (count - 64)) };

@@ -13,7 +13,7 @@
 #   up a wg0 <<<"$configuration" wg-quick up, as users do; down a wg0
 #   create a wg0 [born]          only the interface (born in another host and moved from there)
 
-declare -A implementation=() holder=() machine=() key=() pub=()
+declare -A implementation=() holder=() machine=() booted=() key=() pub=()
 hosts=()
 
 # ---- hosts and links -------------------------------------------------------------------------------------------
@@ -27,11 +27,15 @@ host() { # name [implementation]
 		machine[$name]=off
 		return
 	fi
-	ip netns add "$name"
-	# The process that keeps the host's mount namespace: each host has its own UAPI sockets, so that two hosts can
-	# have an interface of the same name. It answers on a pipe when it stands.
-	local ready
-	exec {ready}< <(exec ip netns exec "$name" bash -c '
+	stand "$name" "$name"
+}
+
+# A network namespace for a host, and the process that keeps its mount namespace: each host has its own UAPI sockets, so
+# that two hosts can have an interface of the same name. It answers on a pipe when it stands.
+stand() { # host namespace
+	local name=$1 ready
+	ip netns add "$2"
+	exec {ready}< <(exec ip netns exec "$2" bash -c '
 		mount -t tmpfs tmpfs /run/wireguard && echo $$ && exec sleep infinity >/dev/null')
 	read -r -u "$ready" "holder[$name]"
 	exec {ready}<&-
@@ -45,10 +49,15 @@ on() { # host command...
 	shift
 	if [[ -v machine[$name] ]]; then
 		machine_run "$name" "$(printf '%q ' "$@")"
+	elif [[ -v booted[$name] ]]; then
+		nsenter --target "${holder[$name]}" --all -- env -i "${as_there[@]}" "$@"
 	else
 		nsenter --target "${holder[$name]}" --mount --net -- "$@"
 	fi
 }
+
+# What somebody has in the environment who has logged in on a machine that booted.
+as_there=(HOME=/root LC_ALL=C WG_HIDE_KEYS=never PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 
 # For commands in the background (launch a ... &): $! is then the command itself, not a shell around it.
 launch() { # host command...
@@ -62,12 +71,13 @@ feed() { # host command... : with standard input
 		input=$(base64 -w 0)
 		machine_run "$name" "base64 -d <<<$input | $(printf '%q ' "$@")"
 	else
-		nsenter --target "${holder[$name]}" --mount --net -- "$@"
+		on "$name" "$@"
 	fi
 }
 
 address() { # host interface address,address...
 	local one
+	[[ $3 != - ]] || return 0
 	for one in ${3//,/ }; do
 		if [[ $one == *:* ]]; then
 			on "$1" ip address add "$one" dev "$2" nodad
@@ -77,7 +87,7 @@ address() { # host interface address,address...
 	done
 }
 
-link() { # host:interface addresses host:interface addresses
+link() { # host:interface addresses host:interface addresses ("-": the host has its own set-up)
 	local left=${1%:*} left_if=${1#*:} right=${3%:*} right_if=${3#*:} across
 	if [[ -v machine[$left] ]]; then
 		link "$3" "$4" "$1" "$2"

@@ -10,6 +10,9 @@ packages_demo=(wireguard-tools iproute2 iputils-ping iperf3 libsodium23 procps)
 packages_suite=("${packages_demo[@]}" strace wireguard-go iptables nftables tcpdump tshark conntrack ncat ethtool kmod cpio
 	busybox-static qemu-system-x86 shellcheck util-linux python3)
 
+# What machines that boot need (interop/machines).
+packages_machines=(debootstrap systemd-container apt-utils e2fsprogs)
+
 setup_say() { printf '%s\n' "$*" >&2; }
 
 need_root() {

@@ -1,0 +1,168 @@
+#!/bin/bash
+# Machines that boot: a host of lib/lab.sh gets a disk with Debian on it and systemd as its first process. In a container
+# (systemd-nspawn) in the host's network namespace; with the kernel module as its implementation, where this kernel has
+# none, in a virtual machine. Sourced by lib/scenario. The scenario's comment names the disks: "# machines: haproxy".
+#
+#   host vps wgsharp; link net:tovps 203.0.113.1/24 vps:eth0 -    cables first; "-": the machine has its own set-up
+#   disk vps haproxy                                              what it boots from (interop/machines)
+#   memory vps 128                                                MiB for everything in it (optional)
+#   boot vps; on vps systemctl status                             what `on` runs is what somebody types there
+#   feed vps tee /etc/wireguard/wg0.conf <<<"$configuration"
+#   restart vps; shut_down vps; cut_power vps                      (the last two: then boot again)
+#
+# A reboot takes away what it takes away on a real machine: processes, interfaces, addresses, rules, /run and /tmp.
+
+boot_time=0 # milliseconds that the last machine took from power on to the last unit
+declare -A disk=() limit_of_memory=() wired=() keeper=() switches=()
+
+disk() { # host image [option of systemd-nspawn...]
+	local name=$1 image=$2
+	disk[$name]=$image
+	wired[$name]=$name.0 keeper[$name]=${holder[$name]}
+	ip netns attach "$name.0" "${holder[$name]}"
+	switches[$name]="${*:3}"
+	[[ -e $MACHINES/$image ]] || fail "the disk '$image' is not prepared: the scenario's comment has to say '# machines: $image'"
+	mkdir -p "$lab/$name/disk"/{upper,work,root}
+	local lower=$MACHINES/$image:$MACHINES/debian
+	[[ $image != debian ]] || lower=$MACHINES/debian
+	mount -t overlay overlay -o "lowerdir=$lower,upperdir=$lab/$name/disk/upper,workdir=$lab/$name/disk/work" "$lab/$name/disk/root" ||
+		fail "$lab is on a file system that cannot keep a machine's disk (overlay)"
+	echo "$name" >"$lab/$name/disk/root/etc/hostname"
+	printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n' "$name" >"$lab/$name/disk/root/etc/hosts"
+	install_implementation "$name" "$lab/$name/disk/root"
+}
+
+# What the administrator of the machine did about WireGuard: the daemon, and the drop-in for wg-quick's unit.
+install_implementation() { # host root
+	local root=$2 program=
+	case ${implementation[$1]} in
+	wgsharp)
+		install -D -m 755 "$WGSHARP" "$root/usr/local/bin/wgsharp"
+		program=/usr/local/bin/wgsharp
+		;;
+	wireguard-go) program=/usr/bin/wireguard-go ;;
+	*) return 0 ;;
+	esac
+	mkdir -p "$root/etc/systemd/system/wg-quick@.service.d"
+	printf '[Service]\nEnvironment=WG_QUICK_USERSPACE_IMPLEMENTATION=%s\n' "$program" \
+		>"$root/etc/systemd/system/wg-quick@.service.d/implementation.conf"
+	# Where this kernel has WireGuard, wg-quick is the copy that leaves it aside.
+	if [[ $QUICK != "$(type -P wg-quick)" ]]; then
+		mkdir -p "$root/usr/local/lib/quick"
+		cp "${QUICK%/*}"/* "$root/usr/local/lib/quick/"
+		ln -sf /usr/local/lib/quick/wg-quick "$root/usr/bin/wg-quick"
+	fi
+}
+
+memory() { limit_of_memory[$1]=$2; } # host MiB
+
+# The machine's own /etc/network/interfaces, before it boots: "IF ADDRESS/LENGTH[,...] [GATEWAY[,...]|dev|-] [MTU]" per line.
+network() { # host <lines
+	local interface addresses gateways mtu one text=$'auto lo\niface lo inet loopback\n'
+	while read -r interface addresses gateways mtu; do
+		text+="auto $interface"$'\n'"iface $interface inet manual"$'\n'"	up ip link set $interface up${mtu:+ mtu $mtu}"$'\n'
+		for one in ${addresses//,/ }; do
+			[[ $one != *:* ]] || one+=" nodad"
+			text+="	up ip address add $one dev $interface"$'\n'
+		done
+		for one in ${gateways//,/ }; do
+			[[ $one == - ]] || text+="	up ip route add default $([[ $one == dev ]] || echo "via $one") dev $interface"$'\n'
+		done
+	done
+	printf '%s' "$text" >"$lab/$1/disk/root/etc/network/interfaces"
+}
+
+# The kernel's control group of a machine, one directory in each hierarchy.
+machine_groups() { # host
+	local base=/sys/fs/cgroup hierarchy prefix
+	prefix=${lab%/*} prefix=${prefix##*/}
+	if [[ -e $base/cgroup.controllers ]]; then
+		echo "$base/$prefix-${lab##*/}-$1"
+		return
+	fi
+	for hierarchy in "$base"/*/; do
+		[[ ! -e $hierarchy/cgroup.procs || -L ${hierarchy%/} ]] || echo "$hierarchy$prefix-${lab##*/}-$1"
+	done
+}
+
+boot() { # host
+	local name=$1
+	[[ -v disk[$name] ]] || fail "$name has no disk to boot from"
+	if [[ -v machine[$name] ]]; then
+		boot_virtual "$name"
+	else
+		boot_container "$name"
+	fi
+}
+
+boot_container() { # host
+	local name=$1 group limit console=$lab/$1/console from
+	from=$(now_ms)
+	on "$name" sysctl -q net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+	(
+		for group in $(machine_groups "$name"); do
+			mkdir -p "$group"
+			[[ ! -e $group/cpuset.cpus ]] || { cat "${group%/*}/cpuset.cpus" >"$group/cpuset.cpus"; cat "${group%/*}/cpuset.mems" >"$group/cpuset.mems"; }
+			if [[ -v limit_of_memory[$name] ]]; then
+				for limit in "$group"/memory.{limit_in_bytes,max}; do
+					[[ ! -e $limit ]] || echo $((limit_of_memory[$name] << 20)) >"$limit"
+				done
+			fi
+			echo "$BASHPID" >"$group/cgroup.procs"
+		done
+		# shellcheck disable=SC2086  # switches are words
+		exec systemd-nspawn --quiet --register=no --keep-unit --directory="$lab/$name/disk/root" --boot --machine="$name" --hostname="$name" \
+			--network-namespace-path="/run/netns/${wired[$name]}" --capability=CAP_NET_ADMIN --bind=/dev/net/tun --link-journal=no \
+			--resolv-conf=off --timezone=off --console=pipe ${switches[$name]} </dev/null >>"$console" 2>&1
+	) &
+	booted[$name]=$!
+	quietly_await 20 "the container of $name starts (its console: $console)" has_leader "$name"
+	quietly_await 60 "systemd on $name starts" is_up "$name"
+	boot_time=$(($(now_ms) - from))
+}
+
+# The container's first process, which is the only child of systemd-nspawn.
+has_leader() { # host
+	local leader
+	leader=$(cat "/proc/${booted[$1]}/task/${booted[$1]}/children") leader=${leader%% *}
+	[[ -n $leader && $(cat "/proc/$leader/comm") == systemd ]] && holder[$1]=$leader
+}
+
+# Everything that is started with the machine is started, or has failed.
+is_up() { [[ $(on "$1" systemctl is-system-running --wait) == @(running|degraded) ]]; }
+
+boot_virtual() { fail "the kernel's machine cannot boot from a disk yet"; }
+
+has_ended() { ! kill -0 "${booted[$1]}" 2>/dev/null; }
+
+shut_down() { # host : an orderly end
+	on "$1" systemctl poweroff 2>/dev/null || true
+	quietly_await 90 "$1 is off" has_ended "$1"
+	unplug "$1"
+}
+
+cut_power() { # host
+	kill -KILL "${holder[$1]}"
+	quietly_await 20 "$1 is off" has_ended "$1"
+	unplug "$1"
+}
+
+restart() { # host : prints nothing; $boot_time as after boot
+	shut_down "$1"
+	boot "$1"
+}
+
+# A namespace outlives the container; a machine's state does not outlive a reboot. So its cards move to a new one.
+unplug() { # host
+	local name=$1 old=${wired[$1]} new card
+	new=$name.$((${old#"$name."} + 1))
+	unset "booted[$name]"
+	stand "$name" "$new"
+	for card in $(ip -netns "$old" -o link show type veth | cut -d : -f 2 | cut -d @ -f 1); do
+		ip -netns "$old" link set "$card" netns "$new"
+	done
+	kill -KILL "${keeper[$name]}"
+	keeper[$name]=${holder[$name]}
+	ip netns delete "$old"
+	wired[$name]=$new
+}

@@ -93,7 +93,9 @@ link() { # host:interface addresses host:interface addresses ("-": the host has 
 		link "$3" "$4" "$1" "$2"
 		return
 	fi
-	if [[ -v machine[$right] ]]; then
+	if [[ -v machine[$right] && $4 == - ]]; then
+		card_of_disk "$right" "$right_if" "$left" "$left_if"
+	elif [[ -v machine[$right] ]]; then
 		on "$left" ip tuntap add "$left_if" mode tap vnet_hdr
 		on "$left" ip link set "$left_if" up
 		machine_start "$right" "$left" "$left_if" "$right_if"
@@ -103,9 +105,11 @@ link() { # host:interface addresses host:interface addresses ("-": the host has 
 		on "$right" ip link set "r$BASHPID" name "$right_if"
 	fi
 	address "$left" "$left_if" "$2"
-	address "$right" "$right_if" "$4"
 	on "$left" ip link set "$left_if" up
-	on "$right" ip link set "$right_if" up
+	if [[ $4 != - ]]; then
+		address "$right" "$right_if" "$4"
+		on "$right" ip link set "$right_if" up
+	fi
 	# IPv6 takes a moment after link up, and a lost neighbour solicitation costs a second.
 	if [[ $2 == *:* && $4 == *:* ]]; then
 		across=${4##*,}

@@ -13,18 +13,22 @@
 # A reboot takes away what it takes away on a real machine: processes, interfaces, addresses, rules, /run and /tmp.
 
 boot_time=0 # milliseconds that the last machine took from power on to the last unit
-declare -A disk=() limit_of_memory=() wired=() keeper=() switches=()
+declare -A machine booted holder # of lib/lab.sh
+declare -A disk=() cards=() plugged=() limit_of_memory=() wired=() keeper=() switches=()
 
 disk() { # host image [option of systemd-nspawn...]
 	local name=$1 image=$2
 	disk[$name]=$image
-	wired[$name]=$name.0 keeper[$name]=${holder[$name]}
-	ip netns attach "$name.0" "${holder[$name]}"
+	if [[ ! -v machine[$name] ]]; then
+		wired[$name]=$name.0 keeper[$name]=${holder[$name]}
+		ip netns attach "$name.0" "${holder[$name]}"
+	fi
 	switches[$name]="${*:3}"
 	[[ -e $MACHINES/$image ]] || fail "the disk '$image' is not prepared: the scenario's comment has to say '# machines: $image'"
 	mkdir -p "$lab/$name/disk"/{upper,work,root}
 	local lower=$MACHINES/$image:$MACHINES/debian
 	[[ $image != debian ]] || lower=$MACHINES/debian
+	[[ ! -v machine[$name] ]] || lower=$KERNEL_KIT/disk:$lower
 	mount -t overlay overlay -o "lowerdir=$lower,upperdir=$lab/$name/disk/upper,workdir=$lab/$name/disk/work" "$lab/$name/disk/root" ||
 		fail "$lab is on a file system that cannot keep a machine's disk (overlay)"
 	echo "$name" >"$lab/$name/disk/root/etc/hostname"
@@ -96,7 +100,7 @@ boot() { # host
 }
 
 boot_container() { # host
-	local name=$1 group limit console=$lab/$1/console from
+	local name=$1 group ceiling console=$lab/$1/console from
 	from=$(now_ms)
 	on "$name" sysctl -q net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 	(
@@ -104,8 +108,8 @@ boot_container() { # host
 			mkdir -p "$group"
 			[[ ! -e $group/cpuset.cpus ]] || { cat "${group%/*}/cpuset.cpus" >"$group/cpuset.cpus"; cat "${group%/*}/cpuset.mems" >"$group/cpuset.mems"; }
 			if [[ -v limit_of_memory[$name] ]]; then
-				for limit in "$group"/memory.{limit_in_bytes,max}; do
-					[[ ! -e $limit ]] || echo $((limit_of_memory[$name] << 20)) >"$limit"
+				for ceiling in "$group"/memory.{limit_in_bytes,max}; do
+					[[ ! -e $ceiling ]] || echo $((limit_of_memory[$name] << 20)) >"$ceiling"
 				done
 			fi
 			echo "$BASHPID" >"$group/cgroup.procs"
@@ -131,18 +135,60 @@ has_leader() { # host
 # Everything that is started with the machine is started, or has failed.
 is_up() { [[ $(on "$1" systemctl is-system-running --wait) == @(running|degraded) ]]; }
 
-boot_virtual() { fail "the kernel's machine cannot boot from a disk yet"; }
+# ---- in a virtual machine --------------------------------------------------------------------------------------
+
+# A cable to a machine that is going to boot: a tap at the other end. All cables of one machine end at the same host.
+card_of_disk() { # host, its interface, host and interface at the other end
+	local name=$1
+	[[ ${plugged[$name]:-$3} == "$3" ]] || fail "a virtual machine's cables all end at one host, not at $3 and ${plugged[$name]}"
+	plugged[$name]=$3
+	cards[$name]+="${cards[$name]:+ }$2=$4"
+	on "$3" ip tuntap add "$4" mode tap vnet_hdr
+}
+
+boot_virtual() { # host
+	local name=$1 from image=$lab/$1/disk/image fifo=$lab/$1/channel in out card number=0 names='' answer turn options=()
+	from=$(now_ms)
+	if [[ ! -e $image ]]; then
+		truncate -s $(($(du -sm "$lab/$name/disk/root" | cut -f 1) + 1024))M "$image"
+		mke2fs -q -t ext4 -F -d "$lab/$name/disk/root" "$image"
+		mkfifo "$fifo.in" "$fifo.out"
+	fi
+	for card in ${cards[$name]}; do
+		names+=${names:+,}${card%=*}
+		options+=(-netdev "tap,id=n$number,ifname=${card#*=},script=no,downscript=no"
+			-device "virtio-net-pci,netdev=n$number,mac=52:54:00:$(printf '%s' "$name${card%=*}" | md5sum | sed -E 's/^(..)(..)(..).*/\1:\2:\3/')")
+		number=$((number + 1))
+	done
+	exec {turn}>"$lab/../boot.$((RANDOM % 2))"
+	flock "$turn"
+	launch "${plugged[$name]}" qemu-system-x86_64 -accel tcg -cpu max -m "${limit_of_memory[$name]:-512}" -nodefaults -no-user-config -display none -no-reboot \
+		-kernel "$KERNEL_KIT/vmlinuz" -initrd "$KERNEL_KIT/disk-initramfs" \
+		-append "console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet mitigations=off interop.cards=$names" -serial "file:$lab/$name/console" \
+		-drive "file=$image,format=raw,if=none,id=d0,cache=unsafe" -device virtio-blk-pci,drive=d0 "${options[@]}" \
+		-device virtio-serial-pci -chardev "pipe,id=c0,path=$fifo" -device virtserialport,chardev=c0 \
+		>"$lab/$name/qemu" 2>&1 </dev/null {turn}>&- &
+	booted[$name]=$! holder[$name]=$!
+	exec {in}<>"$fifo.in" {out}<>"$fifo.out"
+	read -r -t 180 -u "$out" answer || fail "the kernel's machine does not boot: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
+	exec {turn}>&-
+	[[ $answer == ready* ]] || fail "the kernel's machine says $answer"
+	machine[$name]="$in $out"
+	machine_run "$name" "mkdir -p -m 700 $lab/$name"
+	boot_time=$(($(now_ms) - from))
+}
 
 has_ended() { ! kill -0 "${booted[$1]}" 2>/dev/null; }
 
 shut_down() { # host : an orderly end
-	on "$1" systemctl poweroff 2>/dev/null || true
+	on "$1" systemctl poweroff --no-block >/dev/null 2>&1 || true
 	quietly_await 90 "$1 is off" has_ended "$1"
 	unplug "$1"
 }
 
 cut_power() { # host
 	kill -KILL "${holder[$1]}"
+	[[ ! -v machine[$1] ]] || wait "${booted[$1]}" 2>/dev/null || true
 	quietly_await 20 "$1 is off" has_ended "$1"
 	unplug "$1"
 }
@@ -154,9 +200,13 @@ restart() { # host : prints nothing; $boot_time as after boot
 
 # A namespace outlives the container; a machine's state does not outlive a reboot. So its cards move to a new one.
 unplug() { # host
-	local name=$1 old=${wired[$1]} new card
-	new=$name.$((${old#"$name."} + 1))
+	local name=$1 old=${wired[$1]:-} new card
 	unset "booted[$name]"
+	if [[ -v machine[$name] ]]; then
+		machine[$name]=off
+		return 0
+	fi
+	new=$name.$((${old#"$name."} + 1))
 	stand "$name" "$new"
 	for card in $(ip -netns "$old" -o link show type veth | cut -d : -f 2 | cut -d @ -f 1); do
 		ip -netns "$old" link set "$card" netns "$new"

@@ -39,6 +39,7 @@ stand() { # host namespace
 		mount -t tmpfs tmpfs /run/wireguard && echo $$ && exec sleep infinity >/dev/null')
 	read -r -u "$ready" "holder[$name]"
 	exec {ready}<&-
+	echo "${holder[$name]}" >"$lab/$name/holder"
 	on "$name" sysctl -q net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 \
 		net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 	on "$name" ip link set lo up

@@ -121,6 +121,7 @@ boot_container() { # host
 	) &
 	booted[$name]=$!
 	quietly_await 20 "the container of $name starts (its console: $console)" has_leader "$name"
+	echo "${holder[$name]}" >"$lab/$name/holder"
 	quietly_await 60 "systemd on $name starts" is_up "$name"
 	boot_time=$(($(now_ms) - from))
 }

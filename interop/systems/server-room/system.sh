@@ -100,14 +100,14 @@ set_up_mail() {
 	sed -e "/^\[% INCLUDE original_main.cf.in %\]/ { r $root/etc/postfix/original_main.cf.in" -e 'd }' "$room/main.cf.in" >"$root/etc/postfix/main.cf"
 	# postscreen in front, as Proxmox has it; Debian's file holds the lines as comments.
 	sed -i -E 's/^smtp +inet/#&/; s/^#(smtp +inet.*postscreen|smtpd +pass|dnsblog|tlsproxy)/\1/' "$root/etc/postfix/master.cf"
-	printf '%s\n' 'myhostname = mail.server-room.example' 'mydestination = server-room.example' >>"$root/etc/postfix/main.cf"
+	sed -i -E 's/^(mydestination =).*/\1 server-room.example\nmyhostname = mail.server-room.example/' "$root/etc/postfix/main.cf"
 	useradd --root "$root" --create-home office
 	boot mail
 
 	disk sender postfix
 	network sender <<<'eth0 192.0.2.70/26 192.0.2.65'
 	# There is no DNS in the laboratory that would name the VPS as the domain's mail exchanger.
-	printf '%s\n' 'myhostname = sender.example' 'relayhost = [203.0.113.2]' >>"$lab/sender/disk/root/etc/postfix/main.cf"
+	sed -i -E 's/^(relayhost =).*/\1 [203.0.113.2]\nmyhostname = sender.example/' "$lab/sender/disk/root/etc/postfix/main.cf"
 	boot sender
 }
 
@@ -183,15 +183,21 @@ send_mail() { # subject
 		feed sender sendmail -f boss@sender.example office@server-room.example
 }
 
-in_mailbox() { on mail grep -qxF "Subject: $1" /var/mail/office; }
+# In the mailbox, and to its end: the queue is empty.
+in_mailbox() { on mail grep -qxF "Subject: $1" /var/mail/office && [[ $(on mail postqueue -p) == "Mail queue is empty" ]]; }
 
 gateway_log() { on mail journalctl --no-pager --output=cat -u 'postfix@-'; }
 
 # The mail gateway's greeting comes through port 25 of the VPS. (HAProxy alone accepts a connection, and then says nothing.)
-greets() { [[ $(on sender timeout 1 sh -c 'ncat --recv-only 203.0.113.2 25 </dev/null | head -n 1') == 220[-\ ]mail.server-room.example* ]]; }
+greets() { [[ $(on sender timeout 4 sh -c 'ncat --recv-only 203.0.113.2 25 </dev/null | head -n 1') == 220[-\ ]mail.server-room.example* ]]; }
+
+# No connection is left that would send anything of itself.
+mail_is_silent() { [[ -z $(on mail ss -H -n -t state connected exclude time-wait) ]]; }
 
 # pfSense watches its gateways with two probes a second; a line of a firewall without that is silent but for keepalives.
 watch_gateway() { on firewall systemd-run --quiet --unit=watch ping -q -n -i 0.5 10.69.69.1; }
+
+home_endpoint() { endpoint vps wg0 "${pub[firewall]}"; }
 
 # ---- what the VPS has used --------------------------------------------------------------------------------------
 
@@ -217,3 +223,74 @@ vps_cpu_ms() {
 daemon_cpu_ms() { awk -v tick="$(getconf CLK_TCK)" '{ print int(($14 + $15) * 1000 / tick) }' "/proc/$(daemon_pid vps wg0)/stat"; }
 
 daemon_peak_kib() { awk '/^VmHWM/ { print $2 }' "/proc/$(daemon_pid vps wg0)/status"; }
+
+# ---- for people, and for comparisons ----------------------------------------------------------------------------
+
+try_server_room() {
+	cat <<-'TEXT'
+		sender     echo hello | sendmail office@server-room.example     (postscreen lets a stranger wait 6 s)
+		mail       cat /var/mail/office; journalctl -u postfix@-        (the sender's own address, 192.0.2.70)
+		traveller  ping 192.168.10.50                                   (OpenVPN, through the tunnel)
+		vps        wg show; iptables-save; systemctl status haproxy wg-quick@wg0; wg-quick down wg0
+		admin      cd room; LC_ALL=C.UTF-8 ansible-playbook -e @keys.yml playbook.yml
+		firewall   wg show; systemctl restart wg-quick@wg0
+		cgnat      conntrack -L -p udp; conntrack -F                    (the mapping; the next keepalive makes another)
+	TEXT
+}
+
+# Lines "name value unit". What cannot be measured is "-", and the reason goes to standard error.
+figures_server_room() {
+	local bytes=1000000000 from daemon whole direction rate options
+	on mail systemctl stop postfix postfix@-
+	on mail systemd-run --quiet --unit=sink sh -c 'ncat -l -p 25 --recv-only | wc -c >/run/sink'
+	quietly_await 10 "the sink listens" listens mail tcp 25
+	daemon=$(daemon_cpu_ms) whole=$(vps_cpu_ms) from=$(now_ms)
+	on sender sh -c "head -c $bytes /dev/zero | ncat --send-only 203.0.113.2 25"
+	if comes_true 120 on mail grep -q . /run/sink && [[ $(on mail cat /run/sink) -gt $bytes ]]; then
+		echo "through_haproxy $((bytes * 8 / 1000 / ($(now_ms) - from))) Mbit/s"
+		per_gigabyte through_haproxy "$bytes" "$daemon" "$whole"
+	else
+		unmeasured through_haproxy Mbit/s "of $bytes bytes $(on mail cat /run/sink) arrived"
+	fi
+	on mail systemctl start postfix
+	for direction in in out; do
+		daemon=$(daemon_cpu_ms) whole=$(vps_cpu_ms)
+		options=(-t 10)
+		[[ $direction == in ]] || options+=(-R)
+		if rate=$(iperf traveller storage 192.168.10.50 "${options[@]}" && echo "$mbits"); then
+			echo "openvpn_$direction $rate Mbit/s"
+			per_gigabyte "openvpn_$direction" $((rate * 10 * 1000000 / 8)) "$daemon" "$whole"
+		else
+			unmeasured "openvpn_$direction" Mbit/s "iperf3 through OpenVPN"
+		fi
+	done
+	echo "daemon_peak $(daemon_peak_kib) KiB"
+	echo "vps_peak $(vps_peak) MiB"
+	watch_gateway
+	from=$(now_ms)
+	restart vps
+	heals after_vps_reboots "$from"
+	from=$(now_ms)
+	on cgnat ip address add 198.51.100.77/24 dev wan
+	translate 198.51.100.77 40000-49999
+	heals after_new_home_address "$from"
+	on firewall systemctl stop watch
+}
+
+unmeasured() { # name unit reason
+	echo "$1 - $2"
+	echo "$1: $3" >&2
+}
+
+per_gigabyte() { # name bytes CPU that the daemon and the whole VPS had used before, ms
+	awk -v bytes="$2" -v daemon=$(($(daemon_cpu_ms) - $3)) -v whole=$(($(vps_cpu_ms) - $4)) -v name="$1" 'BEGIN {
+		printf "%s_daemon_cpu %.2f s/GB\n%s_vps_cpu %.2f s/GB\n", name, daemon * 1e6 / bytes, name, whole * 1e6 / bytes }'
+}
+
+heals() { # name, milliseconds when it was broken
+	if comes_true 180 on traveller ping -n -q -c 1 -W 0.2 192.168.10.50; then
+		echo "heals_$1 $(($(now_ms) - $2)) ms"
+	else
+		unmeasured "heals_$1" ms "the traveller does not reach the server room within 180 s"
+	fi
+}

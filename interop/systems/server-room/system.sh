@@ -189,7 +189,10 @@ in_mailbox() { on mail grep -qxF "Subject: $1" /var/mail/office && [[ $(on mail 
 gateway_log() { on mail journalctl --no-pager --output=cat -u 'postfix@-'; }
 
 # The mail gateway's greeting comes through port 25 of the VPS. (HAProxy alone accepts a connection, and then says nothing.)
-greets() { [[ $(on sender timeout 4 sh -c 'ncat --recv-only 203.0.113.2 25 </dev/null | head -n 1') == 220[-\ ]mail.server-room.example* ]]; }
+greets() {
+	# shellcheck disable=SC2016  # for the sender's shell
+	[[ $(on sender timeout 4 bash -c 'exec 3<>/dev/tcp/203.0.113.2/25 && read -r line <&3 && echo "$line"') == 220[-\ ]mail.server-room.example* ]]
+}
 
 # No connection is left that would send anything of itself.
 mail_is_silent() { [[ -z $(on mail ss -H -n -t state connected exclude time-wait) ]]; }

@@ -24,7 +24,15 @@ find_machines() { # image...
 	[[ $# -gt 0 ]] || return 0
 	need_packages "${packages_machines[@]}"
 	MACHINES=$("$here/machines/prepare" "$@")
+	# systemd, logind and dbus of one machine hold eight of root's inotify instances; the kernel's default is enough for 16 machines.
+	if [[ $(cat "$inotify") -lt 1024 ]]; then
+		inotify_before=$(cat "$inotify")
+		echo 1024 >"$inotify"
+	fi
 }
+
+inotify=/proc/sys/fs/inotify/max_user_instances inotify_before=
+leave_as_found() { [[ -z $inotify_before ]] || echo "$inotify_before" >"$inotify"; }
 
 # Runs lib/scenario in new process, mount and network namespaces. Dies with this process, and takes everything in them along.
 enclosed() { # file name peer seconds directory

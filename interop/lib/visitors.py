@@ -2,12 +2,15 @@
 """Visitors of a web server: so many a second, each a stranger who comes once, and what became of each.
 
     visitors.py visit ADDRESS PORT CERTIFICATE RATE SECONDS PATIENCE RECORD NAME=ANSWER...
+    visitors.py back MENDED COUNT <RECORD
     visitors.py judge RECORD CUT MENDED
 
 visit: every 1/RATE s, whatever became of those before, a visitor makes a TCP connection of its own to ADDRESS, a whole TLS handshake (the
 certificate has to be the one in the file, and be good for NAME), one request, and reads to the end; the names by turns. The answer has to be
 200 with the line ANSWER. Who has none after PATIENCE s gives up. Each leaves a line in RECORD: when it began and ended (ms since 1970), by how
 many ms it was late, the name, and "answered" or what went wrong. Ends when SECONDS are over, or on SIGTERM, and the last visitor has gone.
+
+back: reads a growing record (tail --follow) until each of COUNT names has answered somebody after MENDED, and prints how many ms later that was.
 
 judge: an outage began at CUT, and what caused it was over at MENDED. Service is back when each name has answered somebody after MENDED. Whoever
 had begun before that and had not ended at CUT met the outage; nobody else may be lost. Prints "name value", one a line.
@@ -154,6 +157,18 @@ def visit(address, port, certificate, rate, seconds, patience, record, *answers)
         crowd.wait(time.monotonic() + patience + 1)
 
 
+def back(mended, count):
+    answered = set()
+    for line in sys.stdin:
+        _, ended, _, name, outcome = line.split()
+        if outcome == "answered" and int(ended) >= int(mended):
+            answered.add(name)
+            if len(answered) == int(count):
+                print(int(ended) - int(mended))
+                return
+    sys.exit("service did not come back")
+
+
 def judge(record, cut, mended):
     cut, mended = int(cut), int(mended)
     with open(record, encoding="ascii") as file:
@@ -165,14 +180,14 @@ def judge(record, cut, mended):
             first_answers[name] = min(ended, first_answers.get(name, ended))
     if len(first_answers) < len({visit[3] for visit in visits}):
         sys.exit("service did not come back")
-    back = max(first_answers.values())
+    returned = max(first_answers.values())
 
-    met = [visit for visit in visits if visit[0] < back and visit[1] >= cut]
-    others = [visit for visit in visits if visit[0] >= back or visit[1] < cut]
+    met = [visit for visit in visits if visit[0] < returned and visit[1] >= cut]
+    others = [visit for visit in visits if visit[0] >= returned or visit[1] < cut]
     took = sorted(ended - began for began, ended, _, _, outcome in others if outcome == "answered")
     print("visits", len(visits))
     print("latest", max(visit[2] for visit in visits))
-    print("back", back)
+    print("back", returned)
     print("met_in_flight", sum(began < cut for began, *_ in met))
     print("met_begun_in_it", sum(began >= cut for began, *_ in met))
     print("met_and_answered", sum(visit[4] == "answered" for visit in met))
@@ -186,4 +201,4 @@ def judge(record, cut, mended):
     print("reasons", ",".join(f"{reason}:{count}" for reason, count in reasons.most_common()) or "none")
 
 
-{"visit": visit, "judge": judge}[sys.argv[1]](*sys.argv[2:])
+{"visit": visit, "back": back, "judge": judge}[sys.argv[1]](*sys.argv[2:])

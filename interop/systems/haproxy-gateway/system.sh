@@ -88,7 +88,7 @@ browse() { # service path [option of curl...]
 	on visitor curl --silent --show-error --fail --cacert "$lab/services.crt" --resolve "$1.example.net:443:203.0.113.2" "${@:3}" "https://$1.example.net$2"
 }
 
-serves() { [[ $(browse "$1" / --max-time 2) == "served by $1" ]]; } # service
+serves() { [[ $(browse "$1" / --max-time 10) == "served by $1" ]]; } # service
 
 # ---- what happens to it -----------------------------------------------------------------------------------------
 
@@ -128,34 +128,99 @@ visitors_come() { # per second [seconds]
 	visitors=$!
 }
 
-visitors_leave() {
-	kill -TERM "$visitors" 2>/dev/null || true
-	wait "$visitors"
+visitors_leave() { # nobody else comes; returns when the last has gone
+	kill -TERM "$visitors"
+	visitors_end
 }
+
+visitors_end() { wait "$visitors"; }
 
 # Until each service has answered a visitor after that moment; leaves in $waited how many milliseconds that took.
-service_returns() { # moment, seconds
-	local moment=$1 limit=$2 ended name outcome
-	local -A answered=()
-	while IFS=' ' read -r -t "$((limit - ($(now_ms) - moment) / 1000))" _ ended _ name outcome; do
-		[[ $outcome != answered || $ended -lt $moment ]] || answered[$name]=1
-		if [[ ${#answered[@]} -eq ${#services[@]} ]]; then
-			waited=$((ended - moment))
-			return
-		fi
-	done < <(exec tail --pid="$visitors" --lines=+1 --follow "$lab/visits")
-	fail "service is not back after $limit s"
+service_returns() { comes_back "$@" || fail "service is not back $2 s later"; } # moment, seconds
+comes_back() {
+	waited=$(timeout "$2" "$library/visitors.py" back "$1" "${#services[@]}" < <(exec tail --pid="$visitors" --lines=+1 --follow "$lab/visits"))
 }
 
-# The outage that began at $cut and whose cause was over at $mended, as it was for the visitors: values of `judge` in $seen.
+# The outage that began at $cut and whose cause was over at $mended, as the visitors, who are gone, met it: what `judge` says, in $seen.
 declare -A seen=()
 judge_visits() {
 	local name value
-	visitors_leave
 	while read -r name value; do
 		seen[$name]=$value
 	done < <("$library/visitors.py" judge "$lab/visits" "$cut" "$mended")
 	[[ -v seen[reasons] ]] || fail "the record of the visits cannot be judged"
 	note "  $((seen[met_in_flight] + seen[met_begun_in_it])) of ${seen[visits]} visitors met it, ${seen[met_and_lost]} of them were lost (${seen[reasons]})"
 	check "  lost of the ${seen[others]} others" "${seen[others_lost]}" == 0
+}
+
+# ---- for interop/system -----------------------------------------------------------------------------------------
+
+try_haproxy_gateway() {
+	cat <<-END
+		visitor: curl --cacert $lab/services.crt --resolve one.example.net:443:203.0.113.2 https://one.example.net/     (also two, three)
+		vps:     wg show; journalctl --follow --unit haproxy; systemctl restart haproxy; reboot it
+		home:    wg show; tail --follow /var/log/nginx/access.log
+		net:     ip link set torouter down        the line at home drops; "up", and it is back
+		router:  ip address add 198.51.100.77/24 dev wan; ip address delete 198.51.100.2/24 dev wan; ip route replace default via 198.51.100.1;
+		         conntrack -F        the line has changed its address
+	END
+}
+
+# Lines "name value unit".
+figures_haproxy_gateway() {
+	local size seconds daemon_from all_from daemon all when
+	make_download 1024
+	daemon_from=$(daemon_ms vps) all_from=$(machine_ms vps)
+	read -r size seconds < <(browse one /download --output /dev/null --write-out '%{size_download} %{time_total}\n')
+	daemon=$(($(daemon_ms vps) - daemon_from)) all=$(($(machine_ms vps) - all_from))
+	awk -v bytes="$size" -v seconds="$seconds" -v daemon="$daemon" -v all="$all" 'BEGIN {
+		printf "download %d Mbit/s\n", bytes * 8 / seconds / 1e6
+		printf "vps_daemon_processor_time %.2f s/GB\n", daemon / 1e3 / (bytes / 1e9)
+		printf "vps_processor_time %.2f s/GB\n", all / 1e3 / (bytes / 1e9) }'
+	echo "vps_daemon_peak_memory $(peak_memory vps) kB"
+
+	visitors_come 20
+	elapse 1
+	change_address 198.51.100.77
+	heals address_change_while_visitors_come "$(now_ms)"
+	change_address 198.51.100.2
+	visitors_come 20
+	heals address_change_while_nobody_comes "$(now_ms)"
+	visitors_come 20
+	elapse 1
+	shut_down vps
+	when=$(now_ms)
+	boot vps
+	heals vps_reboot "$when"
+}
+
+heals() { # what moment
+	if comes_back "$2" 170; then
+		echo "$1 $waited ms"
+	else
+		echo "$1 never s (not within 170)"
+	fi
+	visitors_leave
+}
+
+# Processor time of everything in a machine so far, in ms.
+machine_ms() { # host
+	local group
+	for group in $(machine_groups "$1"); do
+		if [[ -e $group/cpuacct.usage ]]; then
+			echo $(($(<"$group/cpuacct.usage") / 1000000))
+			return
+		elif [[ -e $group/cgroup.controllers ]]; then
+			echo $(($(awk '$1 == "usage_usec" { print $2 }' "$group/cpu.stat") / 1000))
+			return
+		fi
+	done
+}
+
+# How many processes of a machine were killed because its memory was too small.
+killed_for_memory() { # host
+	local group
+	for group in $(machine_groups "$1"); do
+		cat "$group"/memory.{oom_control,events} 2>/dev/null | awk '$1 == "oom_kill" { print $2 }'
+	done
 }

@@ -120,7 +120,7 @@ scenario_haproxy_gateway_reboots() {
 	cut=$(now_ms)
 	on vps systemctl restart haproxy
 	mended=$(now_ms)
-	recovers 10 "HAProxy restarts in $((mended - cut)) ms" 2000
+	recovers 20 "HAProxy restarts in $((mended - cut)) ms" 10000
 
 	visitors_come 20
 	elapse 1
@@ -128,7 +128,7 @@ scenario_haproxy_gateway_reboots() {
 	shut_down home
 	mended=$(now_ms)
 	boot home
-	recovers 60 "the server at home is off after $((mended - cut)) ms and boots in $boot_time ms; from power on" $((boot_time + 10000))
+	recovers 60 "the server at home is off after $((mended - cut)) ms and boots in $boot_time ms; from power on" $((boot_time + 15000))
 
 	visitors_come 20
 	elapse 1

@@ -117,14 +117,14 @@ peak_memory() { awk '/^VmHWM/ { print $2 }' "/proc/$(daemon_pid "$1" my-tun)/sta
 
 # ---- what becomes of many visitors ------------------------------------------------------------------------------
 
-# So many strangers a second, until visitors_leave or for so many seconds; what became of each stands in $lab/visits.
+# So many strangers a second, until visitors_leave or for so many seconds; what became of each stands in $lab/visits. Each would wait a minute.
 visitors_come() { # per second [seconds]
 	local service asked=()
 	for service in "${services[@]}"; do
 		asked+=("$service.example.net=served by $service")
 	done
 	: >"$lab/visits"
-	launch visitor "$library/visitors.py" visit 203.0.113.2 443 "$lab/services.crt" "$1" "${2:-3600}" 30 "$lab/visits" "${asked[@]}" &
+	launch visitor "$library/visitors.py" visit 203.0.113.2 443 "$lab/services.crt" "$1" "${2:-3600}" 60 "$lab/visits" "${asked[@]}" &
 	visitors=$!
 }
 
@@ -219,8 +219,8 @@ machine_ms() { # host
 
 # How many processes of a machine were killed because its memory was too small.
 killed_for_memory() { # host
-	local group
-	for group in $(machine_groups "$1"); do
-		cat "$group"/memory.{oom_control,events} 2>/dev/null | awk '$1 == "oom_kill" { print $2 }'
+	local file
+	for file in $(machine_groups "$1" | sed 's|$|/memory.oom_control|; p; s|oom_control$|events|'); do
+		[[ ! -e $file ]] || awk '$1 == "oom_kill" { print $2 }' "$file"
 	done
 }

@@ -7,6 +7,7 @@
 # TLS ends at home: the VPS has no key for it and sees nothing but who calls, which it tells nginx. HTTP/2. Who comes to nginx's one port without
 # the proxy protocol is refused, and who comes to the other with it.
 # machines: haproxy nginx
+# limit: 120
 scenario_haproxy_gateway() {
 	build_haproxy_gateway wgsharp "$1"
 	on vps systemd-run --quiet --unit=watch tcpdump -n -U --immediate-mode -Z root -s 0 -i my-tun -w /root/tunnel.pcap tcp port 443
@@ -48,7 +49,7 @@ directly() { # port [option of curl...]
 
 # 1 GB through TLS, HAProxy, tunnel and nginx arrives with the SHA-256 it was sent with; the speed, and what it cost the VPS of 128 MiB.
 # machines: haproxy nginx
-# limit: 180
+# limit: 300
 scenario_haproxy_gateway_download() {
 	local sum size seconds rate from spent
 	build_haproxy_gateway wgsharp "$1"

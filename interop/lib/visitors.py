@@ -129,11 +129,14 @@ class Crowd:
                 self.leave(visitor)
 
     def wait(self, until):
-        """Serves those who are there until that moment (monotonic); ends before if nobody else comes and nobody is left."""
-        while (left := until - time.monotonic()) > 0 and (self.wanted or self.present):
-            for number, _ in self.poll.poll(min(left, 0.5)):
+        """Serves those who are there until that moment (monotonic), a few even if it is over; ends before when nobody else comes and nobody is left."""
+        while self.wanted or self.present:
+            left = until - time.monotonic()
+            for number, _ in self.poll.poll(max(min(left, 0.5), 0), 16):
                 self.go_on(self.present[number])
             self.lose_patience()
+            if left <= 0:
+                break
 
     def close(self, *_):
         self.wanted = False

@@ -17,6 +17,7 @@ had begun before that and had not ended at CUT met the outage; nobody else may b
 """
 import collections
 import itertools
+import os
 import resource
 import select
 import signal
@@ -56,10 +57,11 @@ class Visitor:
         while part := (yield from self.patiently(self.socket.recv, 65536)):
             answer += part
         head, _, body = answer.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200 "):
-            self.outcome = "status-" + head[9:12].decode() if head else "closed"
-        else:
+        status = head[9:12].decode()
+        if status == "200":
             self.outcome = "answered" if body == self.answer else "wrong-answer"
+        else:
+            self.outcome = f"status-{status}" if head else "closed"
 
     @staticmethod
     def patiently(operation, *arguments):
@@ -132,7 +134,7 @@ class Crowd:
         """Serves those who are there until that moment (monotonic), a few even if it is over; ends before when nobody else comes and nobody is left."""
         while self.wanted or self.present:
             left = until - time.monotonic()
-            for number, _ in self.poll.poll(max(min(left, 0.5), 0), 16):
+            for number, _ in self.poll.poll(max(min(left, 0.5), 0), 4):
                 self.go_on(self.present[number])
             self.lose_patience()
             if left <= 0:
@@ -142,7 +144,17 @@ class Crowd:
         self.wanted = False
 
 
+def come_first():
+    """On a busy machine as well, who measures has to be on time: by its own priority, and by that of its session where those take turns."""
+    os.setsid()
+    os.nice(-15)
+    if os.path.exists("/proc/self/autogroup"):
+        with open("/proc/self/autogroup", "w", encoding="ascii") as group:
+            group.write("-15")
+
+
 def visit(address, port, certificate, rate, seconds, patience, record, *answers):
+    come_first()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     rate, patience = float(rate), float(patience)
     names = [(name, answer.encode() + b"\n") for name, _, answer in (one.partition("=") for one in answers)]

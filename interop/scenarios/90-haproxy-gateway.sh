@@ -51,17 +51,17 @@ directly() { # port [option of curl...]
 # machines: haproxy nginx
 # limit: 300
 scenario_haproxy_gateway_download() {
-	local sum size seconds rate from spent
+	local made sum size seconds rate from spent
 	build_haproxy_gateway wgsharp "$1"
-	make_download "${MEGABYTES:-$([[ -v machine[home] ]] && echo 16 || echo 1024)}"
+	made=$(make_download "${MEGABYTES:-$([[ -v machine[home] ]] && echo 16 || echo 1024)}")
 	from=$(daemon_ms vps)
 	read -r sum _ < <(browse one /download --write-out '%{stderr}%{size_download} %{time_total}\n' 2>"$lab/download" | sha256sum)
 	spent=$(($(daemon_ms vps) - from))
 	read -r size seconds <"$lab/download"
 	check "bytes" "$size" == "$(on home stat --format %s /srv/8001/download)"
-	check "SHA-256" "$sum" == "$(on home sh -c 'sha256sum /srv/8001/download | cut -d " " -f 1')"
+	check "SHA-256" "$sum" == "$made"
 	rate=$(awk -v bytes="$size" -v seconds="$seconds" 'BEGIN { printf "%d", bytes / seconds / 1e6 }')
-	check "MB/s, in $seconds s" "$rate" -ge 10
+	check "MB/s, in $seconds s" "$rate" -ge 5
 	note "wgsharp on the VPS: $spent ms of processor time, $(peak_memory vps) kB at most"
 	check "kB of wgsharp" "$(peak_memory vps)" -lt 65536
 }

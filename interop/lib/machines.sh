@@ -107,6 +107,9 @@ boot_container() { # host
 		for group in $(machine_groups "$name"); do
 			mkdir -p "$group"
 			[[ ! -e $group/cpuset.cpus ]] || { cat "${group%/*}/cpuset.cpus" >"$group/cpuset.cpus"; cat "${group%/*}/cpuset.mems" >"$group/cpuset.mems"; }
+			# A group weighs as much as one process outside it, whatever runs in it; a machine is more than that.
+			[[ ! -e $group/cpu.shares ]] || echo 8192 >"$group/cpu.shares"
+			[[ ! -e $group/cpu.weight ]] || echo 800 >"$group/cpu.weight"
 			if [[ -v limit_of_memory[$name] ]]; then
 				for ceiling in "$group"/memory.{limit_in_bytes,max}; do
 					[[ ! -e $ceiling ]] || echo $((limit_of_memory[$name] << 20)) >"$ceiling"

@@ -110,8 +110,9 @@ boot_container() { # host
 			fi
 			echo "$BASHPID" >"$group/cgroup.procs"
 		done
+		# Its network is its own: it may set /proc/sys/net.
 		# shellcheck disable=SC2086  # switches are words
-		exec systemd-nspawn --quiet --register=no --keep-unit --directory="$lab/$name/disk/root" --boot --machine="$name" --hostname="$name" \
+		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network exec systemd-nspawn --quiet --register=no --keep-unit --directory="$lab/$name/disk/root" --boot --machine="$name" --hostname="$name" \
 			--network-namespace-path="/run/netns/${wired[$name]}" --capability=CAP_NET_ADMIN --bind=/dev/net/tun --link-journal=no \
 			--resolv-conf=off --timezone=off --console=pipe ${switches[$name]} </dev/null >>"$console" 2>&1
 	) &

@@ -11,7 +11,7 @@ packages_suite=("${packages_demo[@]}" strace wireguard-go iptables nftables tcpd
 	busybox-static qemu-system-x86 shellcheck util-linux python3)
 
 # What machines that boot need (interop/machines).
-packages_machines=(debootstrap systemd-container apt-utils e2fsprogs)
+packages_machines=(debootstrap systemd-container apt-utils e2fsprogs openssl)
 
 setup_say() { printf '%s\n' "$*" >&2; }
 

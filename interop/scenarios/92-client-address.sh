@@ -147,10 +147,10 @@ asks_by_smtp() { # address
 scenario_client_address_of_visitors() {
 	local to
 	build_client_address wgsharp "$1"
-	for to in $gateway4 $gateway6; do seen_as outside "$(visitor_for $to)" $to "$(visitor_for $to)"; done
+	for to in $gateway4 $gateway6; do seen_as outside "$(visitor_for "$to")" "$to" "$(visitor_for "$to")"; done
 	for to in $gateway4 $gateway6; do
-		watch_handshake $to gateway:wg0 gateway:venet0 home:wg0 router:lan
-		visits $to
+		watch_handshake "$to" gateway:wg0 gateway:venet0 home:wg0 router:lan
+		visits "$to"
 		check_handshake "a visitor at $to" gateway:wg0 1 1 gateway:venet0 1 1 home:wg0 1 1 router:lan 0 0
 	done
 
@@ -174,14 +174,14 @@ scenario_client_address_of_visitors() {
 	on home ip6tables -t mangle -I PREROUTING -m conntrack --ctorigdst fc00:0:0:160::2 --ctstate ESTABLISHED,RELATED -j MARK --set-mark 0xa
 	for to in $gateway4 $gateway6; do
 		capture visit gateway venet0 "tcp port 443"
-		refuses visits $to --max-time 1.5
+		refuses visits "$to" --max-time 1.5
 		captured visit >/dev/null
-		check "$to: answers to the visitor's SYN" "$(packets visit "src port 443 and $(flags_in $to) & 2 != 0")" -ge 1
-		check "$to: answers to what he sends then" "$(packets visit "src port 443 and $(flags_in $to) & 2 = 0")" == 0
+		check "$to: answers to the visitor's SYN" "$(packets visit "src port 443 and $(flags_in "$to") & 2 != 0")" -ge 1
+		check "$to: answers to what he sends then" "$(packets visit "src port 443 and $(flags_in "$to") & 2 = 0")" == 0
 	done
 	on home iptables -t mangle -D PREROUTING -m conntrack --ctorigdst 192.168.160.2 --ctstate ESTABLISHED,RELATED -j MARK --set-mark 0xa
 	on home ip6tables -t mangle -D PREROUTING -m conntrack --ctorigdst fc00:0:0:160::2 --ctstate ESTABLISHED,RELATED -j MARK --set-mark 0xa
-	for to in $gateway4 $gateway6; do visits $to || fail "no page at $to with everything as it was"; done
+	for to in $gateway4 $gateway6; do visits "$to" || fail "no page at $to with everything as it was"; done
 	served_by_the_host
 }
 
@@ -191,8 +191,8 @@ served_by_the_host() {
 	on home docker stop web >/dev/null
 	on home systemd-run --quiet --unit=plain ncat -v --keep-open --listen 443 --exec '/bin/echo served by the host'
 	for to in $gateway4 $gateway6; do
-		await 5 "the host answers at $to" host_answers $to
-		check "lines of its log that have the visitor's address" "$(on home journalctl -u plain -o cat | occurrences -F "Connection from $(visitor_for $to).")" -ge 1
+		await 5 "the host answers at $to" host_answers "$to"
+		check "lines of its log that have the visitor's address" "$(on home journalctl -u plain -o cat | occurrences -F "Connection from $(visitor_for "$to").")" -ge 1
 	done
 	note "without the rule for its own address: the answer to a SYN takes the home line"
 	on home ip rule del pref 2501
@@ -207,12 +207,12 @@ host_answers() { # address
 answers_go_astray() {
 	local to
 	for to in $gateway4 $gateway6; do
-		watch_handshake $to gateway:wg0 router:lan
-		refuses visits $to --max-time 1.5
+		watch_handshake "$to" gateway:wg0 router:lan
+		refuses visits "$to" --max-time 1.5
 		end_watch gateway:wg0 router:lan
 		check "$to: SYNs on the gateway's wg0" "$(handshake gateway:wg0 syn)" -ge 1
 		check "$to: answers there" "$(handshake gateway:wg0 answer)" == 0
-		check "$to: answers that the home router got, from $(tunnel_address $to)" "$(packets router:lan src port 443 and src host "$(tunnel_address $to)")" -ge 1
+		check "$to: answers that the home router got, from $(tunnel_address "$to")" "$(packets router:lan src port 443 and src host "$(tunnel_address "$to")")" -ge 1
 	done
 }
 
@@ -255,10 +255,10 @@ scenario_client_address_loopback() {
 	seen_as home 192.168.160.2 $gateway4 192.168.160.1
 	seen_as home fc00:0:0:160::2 $gateway6 fc00:0:0:160::1
 	for to in $gateway4 $gateway6; do
-		watch_handshake $to gateway:wg0 gateway:venet0 home:wg0
-		page home $to --interface "$(tunnel_address $to)" >/dev/null
+		watch_handshake "$to" gateway:wg0 gateway:venet0 home:wg0
+		page home "$to" --interface "$(tunnel_address "$to")" >/dev/null
 		check_handshake "by $to to oneself" gateway:wg0 2 2 home:wg0 2 2 gateway:venet0 0 0
-		check "those to the public address, on the gateway's wg0" "$(packets gateway:wg0 dst host $to) $(packets gateway:wg0 src host $to)" == "1 1"
+		check "those to the public address, on the gateway's wg0" "$(packets gateway:wg0 dst host "$to") $(packets gateway:wg0 src host "$to")" == "1 1"
 	done
 	container_to_itself $gateway4 192.168.160.1
 	container_to_itself $gateway6 fc00:0:0:160::1
@@ -276,6 +276,7 @@ tunnel_address() { if [[ $1 == *:* ]]; then echo fc00:0:0:160::2; else echo 192.
 
 # The mail server's container greets itself, by port 25's rule.
 container_to_itself() { # address or name, what the log has
+	# shellcheck disable=SC2016  # for the container's shell
 	check "a container by $1 to itself" "$(on home docker exec mail timeout 5 bash -c 'exec 3<>/dev/tcp/$0/25; read -r code name rest <&3; echo "$code $name"' "$1")" == "220 cloud.example"
 	quietly_await 5 "the mail server logs $2" same_address visitors_of_mail "$2"
 	check "the mail server's log has" "$(visitors_of_mail | tail -n 1)" == "$2"
@@ -304,6 +305,7 @@ dns_override() {
 	check "a page by name" "$(query=name4 page home $name -4) $(query=name6 page home $name -6)" == "served by a container served by a container"
 	quietly_await 5 "the web server logs it" in_log_of_web name6
 	check "the web server's log has" "$(visitor_of_web name4) $(visitor_of_web name6)" == "192.168.178.20 $home6"
+	# shellcheck disable=SC2016  # for the container's shell
 	on home docker exec mail timeout 5 bash -c 'exec 3<>/dev/tcp/$0/25; read -r code name rest <&3; [[ $name == cloud.example ]]' $name
 	note "and the container's mail server greets itself; it sees $(visitors_of_mail | tail -n 1)"
 	captured venet0 >/dev/null
@@ -316,27 +318,18 @@ dns_override() {
 # peers: wgsharp
 # limit: 150
 scenario_client_address_large_certificate() {
-	local mtu
+	local mtu end
 	build_client_address wgsharp "$1"
 	check "bytes of the certificate" "$(on outside openssl x509 -in /srv/outside/certificate.pem -outform DER | wc -c)" -ge 4096
 	for mtu in 1420 1500; do
 		note "MTU $mtu"
 		with_mtu $mtu
+		for end in gateway home; do check "MTU of wg0 on $end" "$(on $end cat /sys/class/net/wg0/mtu)" == $mtu; done
 		shakes_hands $mtu mx4.example "tcp[13]" 20
 		shakes_hands $mtu mx6.example "ip6[53]" 40
 		without_clamping mx4.example
 		without_clamping mx6.example
 	done
-}
-
-with_mtu() { # mtu
-	local end to
-	for end in gateway home; do
-		on $end sed -i "s/^MTU = .*/MTU = $1/" /etc/wireguard/wg0.conf
-		on $end systemctl restart wg-quick@wg0
-		check "MTU of wg0 on $end" "$(on $end cat /sys/class/net/wg0/mtu)" == "$1"
-	done
-	for to in $gateway4 $gateway6; do quietly_await 20 "the tunnel stands again" visits $to; done
 }
 
 starttls() { # server, seconds : a container's handshake
@@ -431,9 +424,9 @@ retried() { # recipient, more than
 is_back() {
 	local to
 	for to in $gateway4 $gateway6; do
-		await 60 "the web server answers at $to" visits $to --max-time 1
-		await 60 "the mail server answers at $to" greets $to --max-time 1
-		seen_as outside "$(visitor_for $to)" $to "$(visitor_for $to)"
+		await 60 "the web server answers at $to" visits "$to" --max-time 1
+		await 60 "the mail server answers at $to" greets "$to" --max-time 1
+		seen_as outside "$(visitor_for "$to")" "$to" "$(visitor_for "$to")"
 	done
 	mail_goes_out $gateway4 $gateway6
 	check "everything else goes by the home line" "$(container_known_as mail $outside4) $(container_known_as web $outside6)" == "$line4 $home6"

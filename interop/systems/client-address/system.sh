@@ -103,7 +103,6 @@ home_of_client_address() { # image configuration
 	cp "$client_address"/server/{nginx.conf,main.cf,postfix} "$root/srv/cloud/"
 	certificate "$root/srv/cloud" cloud.example 1
 	echo "served by a container" >"$root/srv/cloud/www/index.html"
-	truncate --size=1G "$root/srv/cloud/www/large"
 	cp "$client_address/server/dnsmasq.conf" "$root/etc/"
 	echo "nameserver 192.168.178.20" >"$root/etc/resolv.conf"
 	cp "$client_address/server/dnsmasq.service" "$root/etc/systemd/system/"
@@ -202,6 +201,7 @@ known_as() { # host 4|6 [option of curl...]
 	on "$1" curl --silent --max-time 5 "-$2" "${@:3}" http://address.example/
 }
 container_known_as() { # container address
+	# shellcheck disable=SC2016  # for the container's shell
 	on home docker exec "$1" timeout 5 bash -c 'exec 3<>/dev/tcp/$0/80; printf "GET / HTTP/1.0\r\n\r\n" >&3; tail -n 1 <&3' "$2"
 }
 mails() { # recipient : from the mail server's container
@@ -218,6 +218,16 @@ visitor_of_web() { on home docker logs web 2>/dev/null | awk -v query="?$1 " 'in
 visitors_of_mail() { on home docker logs mail 2>/dev/null | sed -nE 's/.* connect from [^[]+\[([^]]+)\]$/\1/p'; }
 visitors_of_echo() { on home docker logs echo 2>&1 | sed -nE 's/^Ncat: Connection from (.*)\.$/\1/p'; }
 
+# The article's files have MTU 1500; its text finds 1420 better.
+with_mtu() { # mtu
+	local end to
+	for end in gateway home; do
+		on $end sed -i "s/^MTU = .*/MTU = $1/" /etc/wireguard/wg0.conf
+		on $end systemctl restart wg-quick@wg0
+	done
+	for to in $gateway4 $gateway6; do quietly_await 20 "the tunnel stands again" visits "$to"; done
+}
+
 try_client_address() {
 	cat <<-END
 		outside  curl -sk --interface $visitor4 https://$gateway4/      a visitor (also https://[$gateway6]/)
@@ -229,4 +239,109 @@ try_client_address() {
 		home     curl -sk --interface 192.168.160.2 https://$gateway4/  by the gateway to oneself
 		gateway  tcpdump -ni wg0; iptables-save; systemctl status wg-quick@wg0; reboot
 	END
+}
+
+# ---- figures -----------------------------------------------------------------------------------------------------
+
+# Lines of "name value unit". What does not work says "failed" in the value's place, and the rest goes on.
+figures_client_address() {
+	local process
+	measured_in_a_container
+	rate visitor_to_container_4 on outside iperf3 -B $visitor4 -c $gateway4 -p 443
+	rate container_to_visitor_4 on outside iperf3 -B $visitor4 -c $gateway4 -p 443 -R
+	rate visitor_to_container_6 on outside iperf3 -B $visitor6 -c $gateway6 -p 443
+	rate container_to_visitor_6 on outside iperf3 -B $visitor6 -c $gateway6 -p 443 -R
+	web_again
+	# And by the way of outgoing mail.
+	on outside systemctl stop postfix
+	quietly_await 10 "port 25 is free" refuses_connections
+	on outside systemd-run --quiet --unit=measure iperf3 -s -p 25
+	quietly_await 10 "iperf3 listens" listens outside tcp 25
+	rate container_to_mail_server_4 on home docker exec mail iperf3 -c $outside4 -p 25
+	rate mail_server_to_container_4 on home docker exec mail iperf3 -c $outside4 -p 25 -R
+	on outside systemctl stop measure
+	on outside systemctl start postfix
+	with_mtu 1420
+	measured_in_a_container
+	rate visitor_to_container_4_mtu_1420 on outside iperf3 -B $visitor4 -c $gateway4 -p 443
+	rate container_to_visitor_4_mtu_1420 on outside iperf3 -B $visitor4 -c $gateway4 -p 443 -R
+	web_again
+	with_mtu 1500
+	for process in gateway home; do
+		[[ ${implementation[$process]} == kernel ]] ||
+			echo "peak_memory_of_the_daemon_$process $(awk '/^VmHWM/ { print $2 }' "/proc/$(daemon_pid $process wg0)/status") KiB"
+	done
+	heal after_reboot_of_the_gateway_home_sends sends_mail restart gateway
+	heal after_reboot_of_the_gateway_home_is_silent true restart gateway
+	heal after_change_of_the_home_address_home_sends sends_mail change_line 198.51.100.21
+	heal after_change_of_the_home_address_home_is_silent true change_line 198.51.100.22
+}
+
+# A server for iperf3 in a container, by the port that the web has otherwise.
+measured_in_a_container() {
+	on home docker stop web >/dev/null
+	on home docker run --detach --rm --name measure -p 443:5201 cloud iperf3 -s >/dev/null
+}
+web_again() {
+	on home docker stop --time 0 measure >/dev/null
+	on home docker start web >/dev/null
+	quietly_await 20 "the web server answers" visits $gateway4
+}
+refuses_connections() { ! listens outside tcp 25; }
+
+# Ten seconds of iperf3, and what they cost the gateway.
+rate() { # name command...
+	local name=$1 answer daemon before machine_before megabits
+	shift
+	daemon=$(daemon_pid gateway wg0)
+	before=$(seconds_of "$daemon") machine_before=$(seconds_of_machine gateway)
+	answer=$("$@" -t 10 -f m --connect-timeout 5000 2>&1) || { echo "$name failed $(tail -n 1 <<<"$answer")"; return 0; }
+	megabits=$(awk '/receiver/ { for (i = 1; i < NF; i++) if ($(i + 1) == "Mbits/sec") rate = $i } END { print rate }' <<<"$answer")
+	echo "$name $megabits Mbit/s"
+	awk -v name="$name" -v rate="$megabits" -v daemon="$(seconds_of "$daemon") $before" \
+		-v machine="$(seconds_of_machine gateway) $machine_before" 'BEGIN {
+			split(daemon, d, " "); split(machine, m, " "); gigabytes = rate * 10 / 8000
+			printf "%s_daemon_of_the_gateway %.2f s/GB\n", name, (d[1] - d[2]) / gigabytes
+			printf "%s_whole_gateway %.2f s/GB\n", name, (m[1] - m[2]) / gigabytes }'
+}
+seconds_of() { awk -v hertz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13) / hertz }' "/proc/$1/stat"; } # process
+seconds_of_machine() { # host
+	local group
+	for group in $(machine_groups "$1"); do
+		if [[ -e $group/cpuacct.usage ]]; then
+			awk '{ print $1 / 1e9 }' "$group/cpuacct.usage"
+			return
+		elif grep -qs usage_usec "$group/cpu.stat"; then
+			awk '$1 == "usage_usec" { print $2 / 1e6 }' "$group/cpu.stat"
+			return
+		fi
+	done
+}
+
+# From the end of what happened until a visitor has a page, after a while in which the tunnel rested.
+heal() { # name, what somebody at home does meanwhile, what happens...
+	local name=$1 meanwhile=$2 from
+	shift 2
+	elapse 12
+	"$@"
+	from=$(now_ms)
+	if comes_true 200 visits_while "$meanwhile"; then
+		echo "$name $(($(now_ms) - from)) ms"
+	else
+		echo "$name failed within 200 s"
+	fi
+}
+visits_while() { # command
+	"$1" >/dev/null
+	visits $gateway4 --max-time 1
+}
+# A connection that is begun is data, which the tunnel misses an answer to.
+sends_mail() { on home docker exec mail timeout 0.5 bash -c ": 3<>/dev/tcp/$outside4/25" || true; }
+
+change_line() { # address : of the home line
+	on router ip address flush dev wan scope global
+	address router wan "$1/24,2001:db8:fe::20/64"
+	on router ip route add default via 198.51.100.1
+	on router ip -6 route replace default via 2001:db8:fe::1
+	line4=$1
 }

@@ -245,7 +245,7 @@ try_client_address() {
 
 # Lines of "name value unit". What does not work says "failed" in the value's place, and the rest goes on.
 figures_client_address() {
-	local process
+	local end
 	measured_in_a_container
 	rate visitor_to_container_4 on outside iperf3 -B $visitor4 -c $gateway4 -p 443
 	rate container_to_visitor_4 on outside iperf3 -B $visitor4 -c $gateway4 -p 443 -R
@@ -261,16 +261,16 @@ figures_client_address() {
 	rate mail_server_to_container_4 on home docker exec mail iperf3 -c $outside4 -p 25 -R
 	on outside systemctl stop measure
 	on outside systemctl start postfix
+	for end in gateway home; do
+		[[ ${implementation[$end]} == kernel ]] ||
+			echo "peak_memory_of_the_daemon_$end $(awk '/^VmHWM/ { print $2 }' "/proc/$(daemon_pid $end wg0)/status") KiB"
+	done
 	with_mtu 1420
 	measured_in_a_container
 	rate visitor_to_container_4_mtu_1420 on outside iperf3 -B $visitor4 -c $gateway4 -p 443
 	rate container_to_visitor_4_mtu_1420 on outside iperf3 -B $visitor4 -c $gateway4 -p 443 -R
 	web_again
 	with_mtu 1500
-	for process in gateway home; do
-		[[ ${implementation[$process]} == kernel ]] ||
-			echo "peak_memory_of_the_daemon_$process $(awk '/^VmHWM/ { print $2 }' "/proc/$(daemon_pid $process wg0)/status") KiB"
-	done
 	heal after_reboot_of_the_gateway_home_sends sends_mail restart gateway
 	heal after_reboot_of_the_gateway_home_is_silent true restart gateway
 	heal after_change_of_the_home_address_home_sends sends_mail change_line 198.51.100.21

@@ -60,7 +60,17 @@ install_implementation() { # host root
 
 memory() { limit_of_memory[$1]=$2; } # host MiB
 
-# The machine's own /etc/network/interfaces, before it boots: "IF ADDRESS/LENGTH[,...] [GATEWAY[,...]|dev|-] [MTU]" per line.
+# OpenVZ's network card (venet0): nobody is asked for an address of the link. An Ethernet card without ARP sends to its own address, so that both ends of
+# the cable have the same. The machine's own set-up gives it 127.0.0.1/32, the public addresses as /32 and /128, and "dev,dev6" as its gateways.
+venet() { # host:interface host:interface, after link
+	local end
+	for end; do
+		on "${end%:*}" ip link set "${end#*:}" arp off address 02:00:00:00:00:01
+	done
+}
+
+# The machine's own /etc/network/interfaces, before it boots: "IF ADDRESS/LENGTH[,...] [GATEWAY[,...]|-] [MTU]" per line. Where there is nobody whose
+# address could be given, the gateway is "dev" (IPv4) or "dev6".
 network() { # host <lines
 	local interface addresses gateways mtu one text=$'auto lo\niface lo inet loopback\n'
 	while read -r interface addresses gateways mtu; do
@@ -70,7 +80,12 @@ network() { # host <lines
 			text+="	up ip address add $one dev $interface"$'\n'
 		done
 		for one in ${gateways//,/ }; do
-			[[ $one == - ]] || text+="	up ip route add default $([[ $one == dev ]] || echo "via $one") dev $interface"$'\n'
+			case $one in
+			-) ;;
+			dev) text+="	up ip route add default dev $interface"$'\n' ;;
+			dev6) text+="	up ip -6 route add default dev $interface"$'\n' ;;
+			*) text+="	up ip route add default via $one dev $interface"$'\n' ;;
+			esac
 		done
 	done
 	printf '%s' "$text" >"$lab/$1/disk/root/etc/network/interfaces"

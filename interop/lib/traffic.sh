@@ -62,7 +62,9 @@ declare -A capture_pid=() captured_twice=()
 capture() {
 	local name=$1 at=$2 interface=$3
 	shift 3
-	launch "$at" tcpdump -n -U --immediate-mode -s 0 -i "$interface" -w "$lab/$name.pcap" "$@" 2>"$lab/$name.tcpdump" &
+	rm -f "$lab/$name.tcpdump" # of a capture before it with this name
+	# A machine that has booted has files of its own; only its network is looked into.
+	nsenter --target "${holder[$at]}" --net -- tcpdump -n -U --immediate-mode -s 0 -i "$interface" -w "$lab/$name.pcap" "$@" 2>"$lab/$name.tcpdump" &
 	capture_pid[$name]=$!
 	captured_twice[$name]=1
 	[[ $interface != lo ]] || captured_twice[$name]=2

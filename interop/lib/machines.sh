@@ -14,7 +14,7 @@
 
 boot_time=0 # milliseconds that the last machine took from power on to the last unit
 declare -A machine booted holder # of lib/lab.sh
-declare -A disk=() cards=() plugged=() limit_of_memory=() wired=() keeper=() switches=()
+declare -A disk=() cards=() limit_of_memory=() wired=() keeper=() switches=()
 
 disk() { # host image [option of systemd-nspawn...]
 	local name=$1 image=$2
@@ -157,13 +157,20 @@ is_up() { [[ $(on "$1" systemctl is-system-running --wait) == @(running|degraded
 
 # ---- in a virtual machine --------------------------------------------------------------------------------------
 
-# A cable to a machine that is going to boot: a tap at the other end. All cables of one machine end at the same host.
+# A cable to a machine that is going to boot. It ends in a namespace of the machine's own, in a bridge with the tap that is the
+# card: whoever is at the other end keeps his when the machine is off.
 card_of_disk() { # host, its interface, host and interface at the other end
-	local name=$1
-	[[ ${plugged[$name]:-$3} == "$3" ]] || fail "a virtual machine's cables all end at one host, not at $3 and ${plugged[$name]}"
-	plugged[$name]=$3
-	cards[$name]+="${cards[$name]:+ }$2=$4"
-	on "$3" ip tuntap add "$4" mode tap vnet_hdr
+	local name=$1 card=$2
+	[[ -e /run/netns/$name ]] || ip netns add "$name"
+	ip link add "l$BASHPID" netns "$3" type veth peer name "v.$card" netns "$name"
+	on "$3" ip link set "l$BASHPID" name "$4"
+	ip -netns "$name" tuntap add "t.$card" mode tap vnet_hdr
+	ip -netns "$name" link add "b.$card" type bridge mcast_snooping 0
+	for card in "v.$card" "t.$card" "b.$card"; do
+		[[ $card == b.* ]] || ip -netns "$name" link set "$card" master "b.$2"
+		ip -netns "$name" link set "$card" up
+	done
+	cards[$name]+="${cards[$name]:+ }$2"
 }
 
 boot_virtual() { # host
@@ -175,14 +182,14 @@ boot_virtual() { # host
 		mkfifo "$fifo.in" "$fifo.out"
 	fi
 	for card in ${cards[$name]}; do
-		names+=${names:+,}${card%=*}
-		options+=(-netdev "tap,id=n$number,ifname=${card#*=},script=no,downscript=no"
-			-device "virtio-net-pci,netdev=n$number,mac=52:54:00:$(printf '%s' "$name${card%=*}" | md5sum | sed -E 's/^(..)(..)(..).*/\1:\2:\3/')")
+		names+=${names:+,}$card
+		options+=(-netdev "tap,id=n$number,ifname=t.$card,script=no,downscript=no"
+			-device "virtio-net-pci,netdev=n$number,mac=52:54:00:$(printf '%s' "$name$card" | md5sum | sed -E 's/^(..)(..)(..).*/\1:\2:\3/')")
 		number=$((number + 1))
 	done
 	exec {turn}>"$lab/../boot.$((RANDOM % 2))"
 	flock "$turn"
-	launch "${plugged[$name]}" qemu-system-x86_64 -accel tcg -cpu max -m "${limit_of_memory[$name]:-512}" -nodefaults -no-user-config -display none -no-reboot \
+	nsenter --net="/run/netns/$name" qemu-system-x86_64 -accel tcg -cpu max -m "${limit_of_memory[$name]:-512}" -nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$KERNEL_KIT/vmlinuz" -initrd "$KERNEL_KIT/disk-initramfs" \
 		-append "console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet mitigations=off interop.cards=$names" -serial "file:$lab/$name/console" \
 		-drive "file=$image,format=raw,if=none,id=d0,cache=unsafe" -device virtio-blk-pci,drive=d0 "${options[@]}" \

@@ -137,9 +137,8 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
         }
 
         // The control loop has something else to do in this moment.
-        while (ArePacketsDue)
+        while (TryTakePacketTurn())
         {
-            TakePacketTurn();
         }
     }
 
@@ -234,40 +233,41 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
         }
     }
 
-    private bool IsControlDue => _controlHasMore || _controlWaiter.IsReady || _tunnel.Control.NextDeadline() <= _wire.Now;
-
-    private bool ArePacketsDue => _packetsHaveMore || _packetWaiter.IsReady;
-
     private bool TakeTurns()
     {
-        bool any = false;
         bool packetsFirst = Interleaving > 0 && _interleaver.Next(2) == 0;
-        for (int i = 0; i < 2; i++)
-        {
-            if (packetsFirst == (i == 0) ? ArePacketsDue : IsControlDue)
-            {
-                any = true;
-                ((Action)(packetsFirst == (i == 0) ? TakePacketTurn : TakeControlTurn))();
-            }
-        }
-
+        bool any = packetsFirst && TryTakePacketTurn();
+        any |= TryTakeControlTurn();
+        any |= !packetsFirst && TryTakePacketTurn();
         return any;
     }
 
-    private void TakeControlTurn()
+    private bool TryTakeControlTurn()
     {
+        if (!_controlHasMore && !_controlWaiter.IsReady && _tunnel.Control.NextDeadline() > _wire.Now)
+        {
+            return false;
+        }
+
         _controlIsBusy = true;
         _controlWaiter.Poll();
         _controlHasMore = _tunnel.Control.TakeTurn();
         _controlIsBusy = false;
+        return true;
     }
 
-    private void TakePacketTurn()
+    private bool TryTakePacketTurn()
     {
+        if (!_packetsHaveMore && !_packetWaiter.IsReady)
+        {
+            return false;
+        }
+
         _packetsAreBusy = true;
         _packetWaiter.Poll();
         Assert.True(_packets.TakeTurn(out _packetsHaveMore), "The device is there.");
         _packetsAreBusy = false;
+        return true;
     }
 
     private void Command(Action<Moment> action)
@@ -291,14 +291,7 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
             return;
         }
 
-        if (_controlIsBusy && ArePacketsDue)
-        {
-            TakePacketTurn();
-        }
-        else if (_packetsAreBusy && IsControlDue)
-        {
-            TakeControlTurn();
-        }
+        _ = _controlIsBusy ? TryTakePacketTurn() : TryTakeControlTurn();
     }
 
     private Moment ReadClock()

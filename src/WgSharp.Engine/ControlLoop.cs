@@ -157,7 +157,8 @@ internal sealed class ControlLoop
         return _io.Clock();
     }
 
-    private Instant NextDeadline()
+    /// <summary>Until when the loop may sleep if a turn has left nothing and nobody wakes it.</summary>
+    internal Instant NextDeadline()
     {
         Instant deadline = _portRetryAt < _device.NextDeadline ? _portRetryAt : _device.NextDeadline;
 

@@ -119,20 +119,24 @@ internal sealed class SingleWorker(TunnelIo io, OutboundPath outbound, InboundPa
     {
         while (!IsStopping)
         {
-            // Inwards first: what is delivered often has its answer in the TUN's queue at once.
-            IoStatus received = PumpIn(inbound, _in);
-            IoStatus sent = PumpOut(outbound, _out);
-            if (sent == IoStatus.Gone || received == IoStatus.Gone)
-            {
-                return IoStatus.Gone;
-            }
-
-            if (!Rest(Waiter, goOn: MayGoOn(sent, _out) || MayGoOn(received, _in)))
+            if (!TakeTurn(out bool more) || !Rest(Waiter, goOn: more))
             {
                 return IoStatus.Gone;
             }
         }
 
         return IoStatus.Done;
+    }
+
+    /// <summary>One turn: both directions, as far as one batch goes.</summary>
+    /// <param name="more">There may be more to take without waiting.</param>
+    /// <returns>False if the device is gone.</returns>
+    internal bool TakeTurn(out bool more)
+    {
+        // Inwards first: what is delivered often has its answer in the TUN's queue at once.
+        IoStatus received = PumpIn(inbound, _in);
+        IoStatus sent = PumpOut(outbound, _out);
+        more = MayGoOn(sent, _out) || MayGoOn(received, _in);
+        return sent != IoStatus.Gone && received != IoStatus.Gone;
     }
 }

@@ -34,10 +34,7 @@ public sealed class Tunnel : IDisposable
 {
     private readonly TunnelIo _io;
     private readonly ILogger _log;
-    private readonly Device _device;
-    private readonly ControlLoop _control;
     private readonly IWaiter _controlWaiter;
-    private readonly IReadOnlyList<PacketWorkers> _packets;
     private readonly List<Thread> _threads = [];
     private readonly TaskCompletionSource _completion = new();
 
@@ -45,15 +42,15 @@ public sealed class Tunnel : IDisposable
     {
         _io = io;
         _log = log;
-        _device = new Device(io.Random);
+        Device = new Device(io.Random);
         _controlWaiter = io.CreateWaiter(Readiness.None);
-        var link = new TunnelLink(_device, _controlWaiter);
+        var link = new TunnelLink(Device, _controlWaiter);
         var handshakes = new HandshakeQueue(io.Random);
-        _control = new ControlLoop(io, _device, link, _controlWaiter, handshakes, log);
-        _packets = PacketWorkers.Create(
+        Control = new ControlLoop(io, Device, link, _controlWaiter, handshakes, log);
+        Packets = PacketWorkers.Create(
             io,
-            new OutboundPath(io, _device, link, log),
-            new InboundPath(io, _device, link, new HandshakeScreen(_device, handshakes, link), InboundPath.CreateCoalescer(options.Coalesces), log),
+            new OutboundPath(io, Device, link, log),
+            new InboundPath(io, Device, link, new HandshakeScreen(Device, handshakes, link), InboundPath.CreateCoalescer(options.Coalesces), log),
             options);
     }
 
@@ -61,13 +58,21 @@ public sealed class Tunnel : IDisposable
     public Task Completion => _completion.Task;
 
     /// <summary>How many packet threads run, for the start-up line: <c>1</c>, <c>2</c>, <c>2+2</c>.</summary>
-    public string Threads => string.Join('+', _packets.Select(p => p.Threads));
+    public string Threads => string.Join('+', Packets.Select(p => p.Threads));
+
+    // ---- what the threads run; a tunnel that was not started may be run turn by turn by its caller ----
+
+    internal Device Device { get; }
+
+    internal ControlLoop Control { get; }
+
+    internal IReadOnlyList<PacketWorkers> Packets { get; }
 
     public void Start()
     {
-        StartThread("wg-control", _control.Run);
+        StartThread("wg-control", Control.Run);
         StartThread("wg-self-test", AeadSelfTest.Run);
-        foreach (PacketWorkers workers in _packets)
+        foreach (PacketWorkers workers in Packets)
         {
             for (int i = 0; i < workers.Threads; i++)
             {
@@ -86,38 +91,38 @@ public sealed class Tunnel : IDisposable
     /// <summary>Any thread. Applies a configuration on the control loop and returns when it stands.</summary>
     /// <exception cref="ConfigurationException">It cannot be applied.</exception>
     /// <exception cref="IOException">The listen port cannot be opened; HResult is the errno.</exception>
-    public void Configure(DeviceConfiguration configuration) => _control.Invoke(moment => _control.Configure(configuration, moment));
+    public void Configure(DeviceConfiguration configuration) => Control.Invoke(moment => Control.Configure(configuration, moment));
 
     /// <summary>Any thread. What <c>get</c> shows, taken on the control loop.</summary>
-    public DeviceSnapshot Snapshot() => _control.Invoke(_ => _control.Snapshot());
+    public DeviceSnapshot Snapshot() => Control.Invoke(_ => Control.Snapshot());
 
     /// <summary>Any thread. How many peers a snapshot would show.</summary>
-    public int CountPeers() => _control.Invoke(_ => _device.Peers.Count);
+    public int CountPeers() => Control.Invoke(_ => Device.Peers.Count);
 
     /// <summary>Any thread: from the link monitor. Opens or closes the sockets, starts or wipes the sessions; the MTU bounds padding.</summary>
-    public void LinkChanged(bool up, int mtu) => _control.Invoke(moment => _control.LinkChanged(up, mtu, moment));
+    public void LinkChanged(bool up, int mtu) => Control.Invoke(moment => Control.LinkChanged(up, mtu, moment));
 
     /// <summary>Stops the threads, wipes the keys. The TUN and the sockets are closed with it.</summary>
     public void Dispose()
     {
-        foreach (PacketWorkers workers in _packets)
+        foreach (PacketWorkers workers in Packets)
         {
             workers.Stop();
         }
 
-        _control.Stop();
+        Control.Stop();
         foreach (Thread thread in _threads)
         {
             thread.Join();
         }
 
         _completion.TrySetResult();
-        foreach (PacketWorkers workers in _packets)
+        foreach (PacketWorkers workers in Packets)
         {
             workers.Dispose();
         }
 
-        _device.Dispose();
+        Device.Dispose();
         _controlWaiter.Dispose();
         _io.Udp.Dispose();
         _io.Tun.Dispose();

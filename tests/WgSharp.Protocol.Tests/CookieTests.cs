@@ -6,60 +6,57 @@ public sealed class CookieTests
     [Fact]
     public void Under_load_the_responder_answers_with_a_cookie_and_the_retry_that_carries_it_is_accepted()
     {
-        var pair = new PeerPair();
+        var pair = new DevicePair();
         pair.B.UnderLoad = true;
-        pair.A.Send(1);
-        pair.Wire.AdvanceSeconds(1);
-        Assert.Equal([HandshakeOutcome.CookieReply], pair.B.Outcomes);
-        Assert.Equal([HandshakeOutcome.CookieStored], pair.A.Outcomes);
+        Assert.Equal(HandshakeOutcome.CookieReply, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
         Assert.Equal(0, pair.B.Device.IndexCount);
         Assert.Null(pair.B.Peer.Endpoint);
+        Assert.Equal(HandshakeOutcome.CookieStored, pair.A.Handle(pair.B.Reply, pair.B.Address));
 
-        pair.Wire.AdvanceSeconds(6);
-        Assert.Equal([[1]], pair.B.Received);
-        Assert.Equal([HandshakeOutcome.CookieReply, HandshakeOutcome.Respond], pair.B.Outcomes);
-        Assert.NotEqual(new byte[16], pair.Wire.Seen.Last(d => d.Type == MessageType.HandshakeInitiation).Bytes[^16..]);
+        byte[] retry = Retry(pair.A, pair);
+        Assert.True(WireMessage.HasCookie(retry));
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(retry, pair.A.Address));
     }
 
     [Fact]
     public void Under_load_the_initiator_asks_the_responder_for_the_same()
     {
-        var pair = new PeerPair();
+        var pair = new DevicePair();
         pair.A.UnderLoad = true;
-        pair.A.Send(1);
-        pair.Wire.AdvanceSeconds(1);
-        Assert.Equal([HandshakeOutcome.CookieReply], pair.A.Outcomes);
-        Assert.Equal([HandshakeOutcome.Respond, HandshakeOutcome.CookieStored], pair.B.Outcomes);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.CookieReply, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        Assert.Equal(HandshakeOutcome.CookieStored, pair.B.Handle(pair.A.Reply, pair.A.Address));
 
-        pair.Wire.AdvanceSeconds(6);
-        Assert.Equal([[1]], pair.B.Received);
-        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Outcomes[^1]);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(Retry(pair.A, pair), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
     }
 
     [Fact]
     public void Both_under_load_still_find_a_session()
     {
-        var pair = new PeerPair();
+        var pair = new DevicePair();
         pair.A.UnderLoad = true;
         pair.B.UnderLoad = true;
-        pair.A.Send(1);
-        pair.Wire.AdvanceSeconds(12);
-        Assert.Equal([[1]], pair.B.Received);
+        Assert.Equal(HandshakeOutcome.CookieReply, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.CookieStored, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(Retry(pair.A, pair), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.CookieReply, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        Assert.Equal(HandshakeOutcome.CookieStored, pair.B.Handle(pair.A.Reply, pair.A.Address));
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(Retry(pair.A, pair), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
     }
 
     [Fact]
     public void A_cookie_is_worth_nothing_from_another_address_or_port()
     {
-        var pair = new PeerPair();
+        var pair = new DevicePair();
         pair.B.UnderLoad = true;
-        pair.A.Send(1);
-        pair.Wire.AdvanceSeconds(1);
-        pair.Wire.Fate = (_, _) => [];
-        pair.Wire.AdvanceSeconds(6);
-        byte[] initiation = pair.Wire.Seen[^1].Bytes;
+        pair.B.Handle(pair.A.Initiation(), pair.A.Address);
+        pair.A.Handle(pair.B.Reply, pair.B.Address);
+        byte[] initiation = Retry(pair.A, pair);
         InetEndpoint home = pair.A.Address;
         Assert.Equal(HandshakeOutcome.CookieReply, pair.B.Handle(initiation, home with { Port = 4711 }));
-        Assert.Equal(HandshakeOutcome.CookieReply, pair.B.Handle(initiation, PeerPair.At("192.0.2.9", home.Port)));
+        Assert.Equal(HandshakeOutcome.CookieReply, pair.B.Handle(initiation, DevicePair.At("192.0.2.9", home.Port)));
         Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(initiation, home));
     }
 
@@ -69,7 +66,7 @@ public sealed class CookieTests
         using var checker = new CookieChecker(new SeededRandom(1).Fill);
         using var maker = new CookieMaker(default);
         checker.SetPublicKey(default);
-        InetEndpoint source = PeerPair.At("192.0.2.1", 7);
+        InetEndpoint source = DevicePair.At("192.0.2.1", 7);
         Instant began = new(1_000_000_000);
         byte[] message = NewMessage();
         byte[] reply = new byte[64];
@@ -90,9 +87,9 @@ public sealed class CookieTests
     [Fact]
     public void Without_a_right_mac1_there_is_no_cookie_reply()
     {
-        var pair = new PeerPair();
+        var pair = new DevicePair();
         pair.B.UnderLoad = true;
-        byte[] initiation = NewInitiation(pair);
+        byte[] initiation = pair.A.Initiation();
         for (int i = 0; i < initiation.Length - 16; i++)
         {
             initiation[i] ^= 0x40;
@@ -106,8 +103,8 @@ public sealed class CookieTests
     [Fact]
     public void A_wrong_mac2_does_not_matter_without_load()
     {
-        var pair = new PeerPair();
-        byte[] initiation = NewInitiation(pair);
+        var pair = new DevicePair();
+        byte[] initiation = pair.A.Initiation();
         initiation[^1] ^= 1;
         Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(initiation, pair.A.Address));
     }
@@ -118,8 +115,8 @@ public sealed class CookieTests
         using var checker = new CookieChecker(new SeededRandom(1).Fill);
         using var maker = new CookieMaker(default);
         checker.SetPublicKey(default);
-        InetEndpoint source = PeerPair.At("2001:db8::1", 7);
-        InetEndpoint neighbour = PeerPair.At("2001:db8::2", 7);
+        InetEndpoint source = DevicePair.At("2001:db8::1", 7);
+        InetEndpoint neighbour = DevicePair.At("2001:db8::2", 7);
         Instant now = new(1_000_000_000);
         byte[] message = NewMessage();
         maker.AddMacs(message, now);
@@ -149,7 +146,7 @@ public sealed class CookieTests
         using var checker = new CookieChecker(new SeededRandom(1).Fill);
         using var maker = new CookieMaker(default);
         checker.SetPublicKey(default);
-        InetEndpoint source = PeerPair.At("192.0.2.1", 7);
+        InetEndpoint source = DevicePair.At("192.0.2.1", 7);
         Instant now = new(1_000_000_000);
         byte[] reply = new byte[64];
         byte[] message = NewMessage();
@@ -173,21 +170,22 @@ public sealed class CookieTests
     [Fact]
     public void Sources_are_forgotten_a_second_later_and_nothing_is_due_any_more()
     {
-        var pair = new PeerPair();
+        var pair = new DevicePair();
         pair.B.UnderLoad = true;
-        pair.A.Send(1);
-        pair.Wire.AdvanceSeconds(5.9);
-        Assert.Equal([[1]], pair.B.Received);
-        Assert.True(pair.B.Device.NextDeadline <= pair.Wire.Now + TimeSpan.FromSeconds(1));
-        pair.Wire.AdvanceSeconds(3);
-        Assert.True(pair.B.Device.NextDeadline > pair.Wire.Now + TimeSpan.FromSeconds(1));
+        pair.B.Handle(pair.A.Initiation(), pair.A.Address);
+        pair.A.Handle(pair.B.Reply, pair.B.Address);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(Retry(pair.A, pair), pair.A.Address));
+        Assert.True(pair.B.Device.NextDeadline <= pair.Now + TimeSpan.FromSeconds(1));
+        pair.Advance(TimeSpan.FromSeconds(1));
+        pair.Advance(TimeSpan.FromSeconds(2));
+        Assert.True(pair.B.Device.NextDeadline > pair.Now + TimeSpan.FromSeconds(1));
     }
 
-    private static byte[] NewInitiation(PeerPair pair)
+    /// <summary>REKEY_TIMEOUT later.</summary>
+    private static byte[] Retry(DeviceEnd end, DevicePair pair)
     {
-        byte[] message = new byte[MessageSize.HandshakeInitiation];
-        Assert.True(pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: true, pair.Wire.Moment, message));
-        return message;
+        pair.Advance(Limits.RekeyTimeout);
+        return end.Initiation(retry: true);
     }
 
     private static byte[] NewMessage()

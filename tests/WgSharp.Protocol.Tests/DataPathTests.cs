@@ -8,12 +8,12 @@ public sealed class DataPathTests
     [Fact]
     public void No_call_of_the_data_path_allocates()
     {
-        PeerPair pair = PeerPair.WithSession();
+        DevicePair pair = DevicePair.WithSession();
         Device device = pair.A.Device;
         Peer peer = pair.A.Peer;
         Keypair keypair = peer.Keypairs.Current!;
         Endpoint endpoint = peer.Endpoint!;
-        Instant now = pair.Wire.Now;
+        Instant now = pair.Now;
         int done = 0;
         for (int round = 0; round < 2; round++)
         {
@@ -41,16 +41,16 @@ public sealed class DataPathTests
         }
 
         Assert.Equal(60_000, done);
-        Assert.True(device.TryTakeAttention(pair.Wire.Moment, out Peer raised, out Attention attention));
+        Assert.True(device.TryTakeAttention(pair.Moment, out Peer raised, out Attention attention));
         Assert.Equal((peer, Attention.Handshake), (raised, attention));
-        Assert.False(device.TryTakeAttention(pair.Wire.Moment, out _, out _));
+        Assert.False(device.TryTakeAttention(pair.Moment, out _, out _));
     }
 
     [Fact]
     public void A_burst_asks_for_a_handshake_once()
     {
-        var pair = new PeerPair();
-        Instant now = pair.Wire.Now;
+        var pair = new DevicePair();
+        Instant now = pair.Now;
         Assert.True(pair.A.Peer.WantsHandshake(now));
         for (int i = 0; i < 100; i++)
         {
@@ -59,16 +59,16 @@ public sealed class DataPathTests
 
         Assert.True(pair.A.Peer.WantsHandshake(now + Limits.RekeyTimeout));
         Span<byte> message = stackalloc byte[148];
-        Assert.True(pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: false, pair.Wire.Moment, message));
+        Assert.True(pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: false, pair.Moment, message));
         Assert.False(pair.A.Peer.WantsHandshake(now + TimeSpan.FromHours(1)));
     }
 
     [Fact]
     public void Counters_are_given_out_once_to_many_threads()
     {
-        PeerPair pair = PeerPair.WithSession();
+        DevicePair pair = DevicePair.WithSession();
         Keypair keypair = pair.A.Peer.Keypairs.Current!;
-        Instant now = pair.Wire.Now;
+        Instant now = pair.Now;
         const int threads = 4;
         const int calls = 20_000;
         var firsts = new ulong[threads][];
@@ -96,7 +96,7 @@ public sealed class DataPathTests
     {
         for (int round = 0; round < 50; round++)
         {
-            PeerPair pair = PeerPair.WithSession(seed: 1 + round);
+            DevicePair pair = DevicePair.WithSession(seed: 1 + round);
             Keypair keypair = pair.A.Peer.Keypairs.Current!;
             using var retired = new ManualResetEventSlim();
             using var running = new CountdownEvent(3);

@@ -104,20 +104,20 @@ public sealed class DeadlineTests
     [Fact]
     public void An_event_asks_for_attention_only_if_its_deadline_comes_before_the_planned_look()
     {
-        PeerPair pair = PeerPair.WithSession();
+        DevicePair pair = DevicePair.WithSession();
         Peer peer = pair.A.Peer;
         Keypair keypair = peer.Keypairs.Current!;
-        Instant now = pair.Wire.Now;
+        Instant now = pair.Now;
         Assert.Equal(Attention.Timers, peer.NoteReceived(keypair, 1, 100, carriesData: true, now));
         pair.A.Device.Raise(peer, Attention.Timers);
-        Assert.False(pair.A.Device.TryTakeAttention(pair.Wire.Moment, out _, out _));
+        Assert.False(pair.A.Device.TryTakeAttention(pair.Moment, out _, out _));
         Assert.Equal(now + Limits.KeepaliveTimeout, pair.A.Device.NextDeadline);
 
         // Sending moves the keepalive away and arms the new handshake, five seconds later: the look that is planned is early enough for both.
         Assert.Equal(Attention.None, peer.NoteSent(keypair, 1, 100, carriesData: true, now));
         Assert.Equal(Attention.None, peer.NoteReceived(keypair, 1, 100, carriesData: true, now + TimeSpan.FromSeconds(1)));
         Assert.Equal(Attention.None, peer.NoteSent(keypair, 1, 100, carriesData: false, now + TimeSpan.FromSeconds(1)));
-        Moment look = pair.Wire.Moment with { Now = now + Limits.KeepaliveTimeout };
+        Moment look = pair.Moment with { Now = now + Limits.KeepaliveTimeout };
         Assert.False(pair.A.Device.TryTakeDueTimer(look, out _, out _));
         Assert.True(pair.A.Device.NextDeadline > look.Now + Limits.KeepaliveTimeout);
     }
@@ -125,13 +125,13 @@ public sealed class DeadlineTests
     [Fact]
     public async Task An_event_that_comes_while_the_loop_is_looking_is_not_overlooked()
     {
-        PeerPair pair = PeerPair.WithSession();
+        DevicePair pair = DevicePair.WithSession();
         Device device = pair.A.Device;
         Peer peer = pair.A.Peer;
         Keypair keypair = peer.Keypairs.Current!;
         const int rounds = 20_000;
         using var barrier = new Barrier(2);
-        Moment At(int round) => pair.Wire.Moment with { Now = pair.Wire.Now + TimeSpan.FromMilliseconds(round) };
+        Moment At(int round) => pair.Moment with { Now = pair.Now + TimeSpan.FromMilliseconds(round) };
         Task receiving = Task.Factory.StartNew(
             () =>
             {

@@ -1,4 +1,7 @@
-namespace WgSharp.Protocol.Tests;
+using WgSharp.Protocol;
+using WgSharp.Protocol.Tests;
+
+namespace WgSharp.Engine.Tests.Virtual;
 
 /// <summary>Days on virtual time: whatever the wire does, two peers never stay deaf to each other.</summary>
 public sealed class LongRunTests
@@ -8,7 +11,7 @@ public sealed class LongRunTests
     [InlineData(2)]
     public void In_a_day_of_traffic_under_twenty_percent_loss_neither_side_goes_deaf(int seed)
     {
-        PeerPair pair = Quiet(PeerPair.WithSession(seed));
+        using VirtualPair pair = Quiet(VirtualPair.WithSession(seed));
         pair.Wire.Lose(0.2);
         var a = new Silence(pair.A);
         var b = new Silence(pair.B);
@@ -27,8 +30,8 @@ public sealed class LongRunTests
         Assert.InRange(b.Longest, 2, 40);
         Assert.InRange(pair.A.ReceivedCount, (int)(sent * 0.75), (int)(sent * 0.85));
         Assert.InRange(pair.B.ReceivedCount, (int)(sent * 0.75), (int)(sent * 0.85));
-        Assert.InRange(pair.A.Device.IndexCount, 1, 4);
-        Assert.InRange(pair.B.Device.IndexCount, 1, 4);
+        Assert.InRange(pair.A.Device.IndexCount(), 1, 4);
+        Assert.InRange(pair.B.Device.IndexCount(), 1, 4);
     }
 
     [Theory]
@@ -37,7 +40,7 @@ public sealed class LongRunTests
     [InlineData(5)]
     public void Pauses_of_any_length_from_either_side_are_followed_by_traffic_within_half_a_minute(int seed)
     {
-        PeerPair pair = Quiet(PeerPair.WithSession(seed));
+        using VirtualPair pair = Quiet(VirtualPair.WithSession(seed));
         pair.B.Configure(pair.A.PublicKey, peer => peer.Endpoint = pair.A.Address);
         Random random = pair.Wire.Random;
         for (int round = 0; round < 400; round++)
@@ -72,7 +75,7 @@ public sealed class LongRunTests
     [InlineData(7)]
     public void A_single_packet_arrives_without_another_to_push_it(int seed)
     {
-        PeerPair pair = Quiet(PeerPair.WithSession(seed));
+        using VirtualPair pair = Quiet(VirtualPair.WithSession(seed));
         pair.B.Configure(pair.A.PublicKey, peer => peer.Endpoint = pair.A.Address);
         Random random = pair.Wire.Random;
         for (int round = 0; round < 300; round++)
@@ -93,7 +96,7 @@ public sealed class LongRunTests
     [Fact]
     public void A_wire_that_delays_duplicates_reorders_and_corrupts_does_no_harm()
     {
-        PeerPair pair = Quiet(PeerPair.WithSession(8));
+        using VirtualPair pair = Quiet(VirtualPair.WithSession(8));
         Random random = pair.Wire.Random;
         pair.Wire.Fate = (_, bytes) =>
         {
@@ -125,17 +128,17 @@ public sealed class LongRunTests
     [Fact]
     public void Restarts_of_either_side_and_a_clock_that_jumps_do_no_lasting_harm()
     {
-        PeerPair pair = Quiet(PeerPair.WithSession(9));
+        using VirtualPair pair = Quiet(VirtualPair.WithSession(9));
         Random random = pair.Wire.Random;
         for (int round = 0; round < 200; round++)
         {
-            VirtualNode node = random.Next(2) == 0 ? pair.A : pair.B;
+            VirtualTunnel node = random.Next(2) == 0 ? pair.A : pair.B;
             switch (random.Next(3))
             {
                 case 0:
-                    node.Device.LinkDown();
+                    node.LinkDown();
                     pair.Wire.AdvanceSeconds(random.Next(10));
-                    node.Device.LinkUp(pair.Wire.Moment);
+                    node.LinkUp();
                     break;
                 case 1:
                     pair.Wire.WallOffset += TimeSpan.FromHours(random.Next(-24, 24));
@@ -156,14 +159,14 @@ public sealed class LongRunTests
         }
     }
 
-    private static PeerPair Quiet(PeerPair pair)
+    private static VirtualPair Quiet(VirtualPair pair)
     {
         pair.Wire.KeepsSeen = false;
         return pair;
     }
 
     /// <summary>The longest time without anything received.</summary>
-    private sealed class Silence(VirtualNode node)
+    private sealed class Silence(VirtualTunnel node)
     {
         private int _count = node.ReceivedCount;
         private int _since;

@@ -1,39 +1,41 @@
-namespace WgSharp.Protocol.Tests;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Tests.Virtual;
 
 /// <summary>Two ends that both know where the other is and may begin at once: two devices of ours, or one and a <see cref="StockNode"/>.</summary>
-internal sealed class CrossingPair
+internal sealed class CrossingPair : IDisposable
 {
     public CrossingPair(int seed, bool stock)
     {
         if (!stock)
         {
-            var pair = new PeerPair(seed);
+            var pair = new VirtualPair(seed);
             pair.B.Configure(pair.A.PublicKey, peer => peer.Endpoint = pair.A.Address);
             (Wire, A, B) = (pair.Wire, pair.A, pair.B);
             return;
         }
 
         Wire = new VirtualWire(seed);
-        A = new VirtualNode(Wire, PeerPair.At("192.0.2.1", 51820), seed * 10);
+        A = new VirtualTunnel(Wire, VirtualPair.At("192.0.2.1", 51820), seed * 10, number: 1);
         byte[] psk = new byte[32];
         Wire.Random.NextBytes(psk);
-        var other = new StockNode(Wire, PeerPair.At("2001:db8::2", 51821), (seed * 10) + 1, A, psk);
+        var other = new StockNode(Wire, VirtualPair.At("2001:db8::2", 51821), (seed * 10) + 1, A, psk);
         B = other;
-        using var key = new Crypto.PresharedKey(psk);
-        A.Apply(new DeviceConfiguration { PrivateKey = A.PrivateKey });
-        A.Configure(other.PublicKey, peer =>
-        {
-            peer.PresharedKey = key;
-            peer.Endpoint = other.Address;
-        });
-        A.Device.LinkUp(Wire.Moment);
+        VirtualPair.Introduce(A, other.PublicKey, other.Address, psk, number: 2);
+        A.LinkUp();
     }
 
     public VirtualWire Wire { get; }
 
-    public VirtualNode A { get; }
+    public VirtualTunnel A { get; }
 
     public IVirtualNode B { get; }
+
+    public void Dispose()
+    {
+        A.Dispose();
+        (B as IDisposable)?.Dispose();
+    }
 
     /// <summary>Both send with one and the same session.</summary>
     public bool Agrees => A.Sending is { } ours && B.Sending is { } theirs

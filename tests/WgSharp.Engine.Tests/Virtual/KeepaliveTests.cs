@@ -1,4 +1,6 @@
-namespace WgSharp.Protocol.Tests;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Tests.Virtual;
 
 /// <summary>Keepalives: the passive one, its second, and the persistent one.</summary>
 public sealed class KeepaliveTests
@@ -6,7 +8,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void Ten_seconds_after_data_that_nothing_was_sent_after_a_keepalive_goes_out()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Send(1);
         pair.Wire.AdvanceSeconds(60);
         Datagram keepalive = Assert.Single(pair.Wire.Seen, d => d.IsKeepalive);
@@ -17,7 +19,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void Data_sent_meanwhile_is_as_good()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Send(1);
         pair.Wire.AdvanceSeconds(9);
         pair.B.Send(2);
@@ -30,7 +32,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void More_data_while_the_keepalive_is_due_earns_a_second_one()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Send(1);
         pair.Wire.AdvanceSeconds(5);
         pair.A.Send(2);
@@ -43,7 +45,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void Whatever_is_sent_after_the_first_makes_the_second_needless()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Send(1);
         pair.Wire.AdvanceSeconds(5);
         pair.A.Send(2);
@@ -56,7 +58,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void A_keepalive_is_not_answered()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Send(1);
         pair.Wire.AdvanceSeconds(100);
         Assert.Equal(1, pair.Wire.Keepalives(pair.B));
@@ -66,7 +68,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void Switched_on_while_the_link_is_up_the_persistent_keepalive_goes_out_at_once_and_then_at_its_interval()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 25);
         Instant began = pair.Wire.Now;
         pair.Wire.AdvanceSeconds(76);
@@ -77,7 +79,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void Traffic_either_way_puts_it_off()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 5);
         pair.Wire.AdvanceSeconds(1);
         pair.Wire.Seen.Clear();
@@ -93,7 +95,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void Another_interval_counts_from_now_and_none_ends_it()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 50);
         pair.Wire.AdvanceSeconds(1);
         pair.Wire.Seen.Clear();
@@ -103,33 +105,36 @@ public sealed class KeepaliveTests
         pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 0);
         pair.Wire.AdvanceSeconds(100);
         Assert.Equal(1, pair.Wire.Keepalives(pair.A));
-        Assert.Equal(0, pair.A.Device.Snapshot().Peers[0].PersistentKeepaliveInterval);
+        Assert.Equal(0, pair.A.Snapshot.PersistentKeepaliveInterval);
     }
 
     [Fact]
     public void With_no_session_it_starts_a_handshake_also_at_link_up()
     {
-        var pair = new PeerPair();
-        pair.A.Device.LinkDown();
+        using var pair = new VirtualPair();
+        pair.A.LinkDown();
         pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 25);
         pair.Wire.AdvanceSeconds(100);
         Assert.Empty(pair.Wire.Seen);
 
-        pair.A.Device.LinkUp(pair.Wire.Moment);
+        pair.A.LinkUp();
         pair.Wire.AdvanceSeconds(1);
         Assert.Equal(
             [MessageType.HandshakeInitiation, MessageType.HandshakeResponse, MessageType.TransportData],
             pair.Wire.Seen.Select(d => d.Type));
-        Assert.Equal(1, pair.B.KeepalivesReceived);
+        Assert.Equal([148, 92, 32], pair.Wire.Seen.Select(d => d.Bytes.Length));
+        Assert.Equal(148 + 32, pair.B.Snapshot.RxBytes);
     }
 
     [Fact]
     public void What_was_staged_before_link_up_goes_out_then()
     {
-        var pair = new PeerPair();
-        pair.A.Device.LinkDown();
-        pair.A.Peer.Staged.Add([4]);
-        pair.A.Device.LinkUp(pair.Wire.Moment);
+        using var pair = new VirtualPair();
+        pair.A.LinkDown();
+        pair.A.Send(4);
+        Assert.Equal(1, pair.A.Peer.Staged.Count);
+        Assert.Empty(pair.Wire.Seen);
+        pair.A.LinkUp();
         pair.Wire.AdvanceSeconds(1);
         Assert.Equal([[4]], pair.B.Received);
     }
@@ -137,7 +142,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void It_keeps_a_session_alive_for_ever()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 25);
         for (int minute = 0; minute < 60; minute++)
         {
@@ -150,7 +155,7 @@ public sealed class KeepaliveTests
     [Fact]
     public void Steady_traffic_wakes_the_control_loop_about_once_in_ten_seconds()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.Wire.KeepsSeen = false;
         int before = pair.A.Wakes + pair.B.Wakes;
         for (int i = 0; i < 90 * 50; i++)

@@ -1,4 +1,7 @@
-namespace WgSharp.Protocol.Tests;
+using WgSharp.Protocol;
+using WgSharp.Protocol.Tests;
+
+namespace WgSharp.Engine.Tests.Virtual;
 
 /// <summary>How sessions age: rekey, retransmission, giving up and coming back, wiping.</summary>
 public sealed class RekeyTests
@@ -8,8 +11,8 @@ public sealed class RekeyTests
     [InlineData(121, 1)]
     public void The_initiator_rekeys_when_it_sends_after_120_seconds(double age, int initiations)
     {
-        PeerPair pair = PeerPair.WithSession();
-        pair.Wire.AdvanceSeconds(age - PeerPair.SessionAge);
+        using VirtualPair pair = VirtualPair.WithSession();
+        pair.Wire.AdvanceSeconds(age - VirtualPair.SessionAge);
         pair.A.Send(2);
         pair.Wire.AdvanceSeconds(1);
         Assert.Equal([[2]], pair.B.Received);
@@ -20,7 +23,7 @@ public sealed class RekeyTests
     [Fact]
     public void The_responder_does_not_rekey_when_it_sends_after_120_seconds()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.Wire.AdvanceSeconds(110);
         pair.B.Send(2);
         pair.Wire.AdvanceSeconds(1);
@@ -33,22 +36,11 @@ public sealed class RekeyTests
     [InlineData(166, 1)]
     public void The_initiator_rekeys_when_it_receives_after_165_seconds(double age, int initiations)
     {
-        PeerPair pair = PeerPair.WithSession();
-        pair.Wire.AdvanceSeconds(age - PeerPair.SessionAge);
+        using VirtualPair pair = VirtualPair.WithSession();
+        pair.Wire.AdvanceSeconds(age - VirtualPair.SessionAge);
         pair.B.Send(2);
         pair.Wire.AdvanceSeconds(1);
         Assert.Equal(initiations, pair.Wire.Count(MessageType.HandshakeInitiation, pair.A));
-    }
-
-    [Fact]
-    public void It_asks_for_that_once_per_keypair()
-    {
-        PeerPair pair = PeerPair.WithSession();
-        pair.Wire.AdvanceSeconds(165.1 - PeerPair.SessionAge);
-        Keypair current = pair.A.Peer.Keypairs.Current!;
-        Assert.True(current.TakeRekeyOnReceive(pair.Wire.Now));
-        Assert.False(current.TakeRekeyOnReceive(pair.Wire.Now));
-        Assert.False(pair.B.Peer.Keypairs.Current!.TakeRekeyOnReceive(pair.Wire.Now));
     }
 
     [Theory]
@@ -56,10 +48,10 @@ public sealed class RekeyTests
     [InlineData(false)]
     public void After_180_seconds_nothing_is_sent_before_a_new_session_stands_and_either_side_begins_it(bool initiatorSends)
     {
-        PeerPair pair = PeerPair.WithSession();
-        VirtualNode sender = initiatorSends ? pair.A : pair.B;
-        VirtualNode receiver = initiatorSends ? pair.B : pair.A;
-        pair.Wire.AdvanceSeconds(180.1 - PeerPair.SessionAge);
+        using VirtualPair pair = VirtualPair.WithSession();
+        VirtualTunnel sender = initiatorSends ? pair.A : pair.B;
+        VirtualTunnel receiver = initiatorSends ? pair.B : pair.A;
+        pair.Wire.AdvanceSeconds(180.1 - VirtualPair.SessionAge);
         sender.Send(2);
         Assert.Equal([MessageType.HandshakeInitiation], pair.Wire.Seen.Select(d => d.Type));
         Assert.Equal(sender.Address, pair.Wire.Seen[0].From);
@@ -70,8 +62,8 @@ public sealed class RekeyTests
     [Fact]
     public void What_arrives_after_180_seconds_is_dropped_unopened()
     {
-        PeerPair pair = PeerPair.WithSession();
-        pair.Wire.AdvanceSeconds(170.1 - PeerPair.SessionAge);
+        using VirtualPair pair = VirtualPair.WithSession();
+        pair.Wire.AdvanceSeconds(170.1 - VirtualPair.SessionAge);
         pair.Wire.Fate = (datagram, _) => datagram.Type == MessageType.TransportData ? [TimeSpan.FromSeconds(10)] : [];
         pair.B.Send(2);
         pair.Wire.AdvanceSeconds(11);
@@ -81,7 +73,7 @@ public sealed class RekeyTests
     [Fact]
     public void After_2_to_the_60_messages_either_side_asks_for_a_new_session()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.B.Peer.Keypairs.Current!.SetSendCounter(Limits.RekeyAfterMessages);
         pair.B.Send(2);
         pair.Wire.AdvanceSeconds(1);
@@ -92,7 +84,7 @@ public sealed class RekeyTests
     [Fact]
     public void Counters_end_at_the_limit_and_no_number_of_refused_calls_makes_them_wrap()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         Keypair keypair = pair.A.Peer.Keypairs.Current!;
         keypair.SetSendCounter(Limits.RejectAfterMessages - 10);
         Assert.False(keypair.TryReserve(11, pair.Wire.Now, out _));
@@ -116,7 +108,7 @@ public sealed class RekeyTests
     [Fact]
     public void A_keypair_whose_counters_were_used_up_by_the_peer_is_not_received_with()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Peer.Keypairs.Current!.SetSendCounter(Limits.RejectAfterMessages - 1);
         Keypair receiving = pair.B.Peer.Keypairs.Current!;
         Assert.True(receiving.MayReceive(pair.Wire.Now));
@@ -129,7 +121,7 @@ public sealed class RekeyTests
     [Fact]
     public void Without_an_answer_twenty_initiations_go_out_five_seconds_and_a_jitter_apart_and_then_silence()
     {
-        var pair = new PeerPair();
+        using var pair = new VirtualPair();
         pair.Wire.Cut();
         pair.A.Send(1);
         pair.Wire.AdvanceSeconds(700);
@@ -140,14 +132,14 @@ public sealed class RekeyTests
         Assert.All(gaps, gap => Assert.InRange(gap, 5, 5.334));
         Assert.True(gaps.Distinct().Count() > 10, "The gaps have a jitter.");
         Assert.True(pair.A.Peer.Staged.IsEmpty);
-        Assert.Equal(Instant.Never, pair.A.Device.NextDeadline);
-        Assert.Equal(0, pair.A.Device.IndexCount);
+        Assert.Equal(Instant.Never, pair.A.NextDeadline);
+        Assert.Equal(0, pair.A.Device.IndexCount());
     }
 
     [Fact]
     public void After_giving_up_the_next_packet_begins_anew()
     {
-        var pair = new PeerPair();
+        using var pair = new VirtualPair();
         pair.Wire.Cut();
         pair.A.Send(1);
         pair.Wire.AdvanceSeconds(120);
@@ -165,7 +157,7 @@ public sealed class RekeyTests
     [Fact]
     public void A_peer_that_only_sends_keepalives_recovers_after_giving_up()
     {
-        var pair = new PeerPair();
+        using var pair = new VirtualPair();
         pair.Wire.Cut();
         pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 25);
         pair.Wire.AdvanceSeconds(3600);
@@ -180,7 +172,7 @@ public sealed class RekeyTests
     [Fact]
     public void Packets_that_keep_coming_keep_the_attempts_going()
     {
-        var pair = new PeerPair();
+        using var pair = new VirtualPair();
         pair.Wire.Cut();
         for (int i = 0; i < 300; i++)
         {
@@ -195,7 +187,7 @@ public sealed class RekeyTests
     [Fact]
     public void Data_that_nothing_is_heard_after_starts_a_new_handshake_in_fifteen_seconds()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.Wire.AdvanceSeconds(60);
         pair.Wire.Cut();
         Instant sent = pair.Wire.Now;
@@ -210,7 +202,7 @@ public sealed class RekeyTests
     [Fact]
     public void Hearing_anything_is_enough_against_that()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         for (int i = 0; i < 10; i++)
         {
             // B says nothing of its own: its passive keepalives are what A hears.
@@ -224,9 +216,9 @@ public sealed class RekeyTests
     [Fact]
     public void A_peer_that_lost_its_memory_is_back_within_twenty_seconds()
     {
-        PeerPair pair = PeerPair.WithSession();
-        pair.B.Device.LinkDown();
-        pair.B.Device.LinkUp(pair.Wire.Moment);
+        using VirtualPair pair = VirtualPair.WithSession();
+        pair.B.LinkDown();
+        pair.B.LinkUp();
         for (int i = 0; i < 20; i++)
         {
             pair.A.Send(1);
@@ -239,15 +231,15 @@ public sealed class RekeyTests
     [Fact]
     public void Keys_are_wiped_540_seconds_after_the_last_session()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         Keypair a = pair.A.Peer.Keypairs.Current!;
         Keypair b = pair.B.Peer.Keypairs.Current!;
-        pair.Wire.AdvanceSeconds(539 - PeerPair.SessionAge);
-        Assert.False(a.IsWiped || b.IsWiped);
+        pair.Wire.AdvanceSeconds(539 - VirtualPair.SessionAge);
+        Assert.False(a.IsWiped() || b.IsWiped());
         pair.Wire.AdvanceSeconds(2);
-        Assert.True(a.IsWiped && b.IsWiped);
+        Assert.True(a.IsWiped() && b.IsWiped());
         Assert.Equal(Keypairs.None, pair.A.Peer.Keypairs);
-        Assert.Equal(0, pair.A.Device.IndexCount);
+        Assert.Equal(0, pair.A.Device.IndexCount());
         Assert.False(a.TryLease());
         Assert.False(pair.A.Device.TryFindKeypair(a.LocalIndex, out _));
     }
@@ -255,7 +247,7 @@ public sealed class RekeyTests
     [Fact]
     public void A_new_session_puts_the_wiping_off_and_replaced_keypairs_are_wiped_at_once()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         var former = new List<Keypair>();
         for (int i = 0; i < 5; i++)
         {
@@ -263,52 +255,52 @@ public sealed class RekeyTests
             pair.Wire.AdvanceSeconds(181);
             pair.A.Send(1);
             pair.Wire.AdvanceSeconds(1);
-            Assert.InRange(pair.A.Device.IndexCount, 1, 3);
-            Assert.InRange(pair.B.Device.IndexCount, 1, 3);
+            Assert.InRange(pair.A.Device.IndexCount(), 1, 3);
+            Assert.InRange(pair.B.Device.IndexCount(), 1, 3);
         }
 
         Assert.Equal(5, pair.B.Received.Count);
-        Assert.All(former.SkipLast(1), keypair => Assert.True(keypair.IsWiped));
-        Assert.False(former[^1].IsWiped);
+        Assert.All(former.SkipLast(1), keypair => Assert.True(keypair.IsWiped()));
+        Assert.False(former[^1].IsWiped());
         Assert.Same(former[^1], pair.A.Peer.Keypairs.Previous);
     }
 
     [Fact]
     public void A_lease_keeps_a_retired_keypair_alive_until_it_is_given_back()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         Keypair keypair = pair.A.Peer.Keypairs.Current!;
         Assert.True(keypair.TryLease());
         Assert.True(keypair.TryLease());
-        pair.A.Device.LinkDown();
-        Assert.False(keypair.IsWiped);
+        pair.A.LinkDown();
+        Assert.False(keypair.IsWiped());
         keypair.Release();
-        Assert.False(keypair.IsWiped);
+        Assert.False(keypair.IsWiped());
         Assert.True(keypair.TryLease());
         keypair.Release();
         keypair.Release();
-        Assert.True(keypair.IsWiped);
+        Assert.True(keypair.IsWiped());
         Assert.False(keypair.TryLease());
     }
 
     [Fact]
     public void Link_down_wipes_everything_and_link_up_begins_anew()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         Keypair keypair = pair.A.Peer.Keypairs.Current!;
         pair.A.Peer.Staged.Add([1]);
-        pair.A.Device.LinkDown();
-        Assert.True(keypair.IsWiped);
+        pair.A.LinkDown();
+        Assert.True(keypair.IsWiped());
         Assert.True(pair.A.Peer.Staged.IsEmpty);
-        Assert.Equal((0, 0), (pair.A.Device.IndexCount, pair.A.Device.DeadlineCount));
-        Assert.Equal(Instant.Never, pair.A.Device.NextDeadline);
+        Assert.Equal((0, 0), (pair.A.Device.IndexCount(), pair.A.Device.DeadlineCount()));
+        Assert.Equal(Instant.Never, pair.A.NextDeadline);
         Span<byte> message = stackalloc byte[148];
         Assert.False(pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: false, pair.Wire.Moment, message));
         pair.Wire.Seen.Clear();
         pair.Wire.AdvanceSeconds(1000);
         Assert.Empty(pair.Wire.Seen);
 
-        pair.A.Device.LinkUp(pair.Wire.Moment);
+        pair.A.LinkUp();
         pair.A.Send(3);
         pair.Wire.AdvanceSeconds(1);
         Assert.Equal([[3]], pair.B.Received);
@@ -317,20 +309,20 @@ public sealed class RekeyTests
     [Fact]
     public void Removing_a_peer_wipes_what_it_had()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         Peer peer = pair.A.Peer;
         Keypair keypair = peer.Keypairs.Current!;
         peer.Staged.Add([1]);
         pair.A.Configure(pair.B.PublicKey, p => p.Remove = true);
-        Assert.True(peer.IsRemoved && keypair.IsWiped && peer.Staged.IsEmpty);
+        Assert.True(peer.IsRemoved && keypair.IsWiped() && peer.Staged.IsEmpty);
         peer.Staged.Add([1]);
         Assert.True(peer.Staged.IsEmpty);
         Assert.False(peer.WantsHandshake(pair.Wire.Now));
-        Assert.Equal((0, 0), (pair.A.Device.IndexCount, pair.A.Device.DeadlineCount));
+        Assert.Equal((0, 0), (pair.A.Device.IndexCount(), pair.A.Device.DeadlineCount()));
 
         // Whoever still holds it may raise it: nobody takes it out.
         pair.A.Device.Raise(peer, Attention.Staged | Attention.Handshake | Attention.Confirmed | Attention.Timers);
         Assert.False(pair.A.Device.TryTakeAttention(pair.Wire.Moment, out _, out _));
-        Assert.Equal(0, pair.A.Device.DeadlineCount);
+        Assert.Equal(0, pair.A.Device.DeadlineCount());
     }
 }

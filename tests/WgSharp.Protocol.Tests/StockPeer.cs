@@ -6,13 +6,15 @@ namespace WgSharp.Protocol.Tests;
 /// The other end as the kernel module has it, and wireguard-go: one handshake state per peer, so that answering an initiation throws its own away;
 /// a handshake that is asked for within REKEY_TIMEOUT of the last handshake message is forgotten. The cryptography is ours (it has tests of its
 /// own), and so is <see cref="Keypairs"/>, which is add_new_keypair; what is done when, is written here anew. One peer, no load, no cookies.
+/// Public, because what it is the other end of are whole tunnels: those stand in the engine's tests.
 /// </summary>
-internal sealed class StockNode : IVirtualNode
+public sealed class StockPeer
 {
     private static readonly TimeSpan NewHandshakeTimeout = Limits.KeepaliveTimeout + Limits.RekeyTimeout;
 
-    private readonly VirtualWire _wire;
-    private readonly VirtualNode _other;
+    private readonly PublicKey _other;
+    private readonly Func<Moment> _clock;
+    private readonly Action<byte[]> _send;
     private readonly Peer _peer;
     private readonly Handshake _handshake;
     private readonly SeededRandom _random;
@@ -29,40 +31,44 @@ internal sealed class StockNode : IVirtualNode
     private Instant _newHandshake = Instant.Never;
     private Instant _zeroKeyMaterial = Instant.Never;
 
-    public StockNode(VirtualWire wire, InetEndpoint address, int seed, VirtualNode other, byte[] psk)
+    /// <param name="clock">The time.</param>
+    /// <param name="send">Takes each message that goes to the other.</param>
+    public StockPeer(int seed, PublicKey other, byte[] psk, Func<Moment> clock, Action<byte[]> send)
     {
-        _wire = wire;
         _other = other;
+        _clock = clock;
+        _send = send;
         _random = new SeededRandom(seed);
-        Address = address;
         using PrivateKey key = NewKey();
         Identity = new StaticIdentity(key);
-        _peer = new Peer(other.PublicKey, new StagingBudget());
+        _peer = new Peer(other, new StagingBudget());
         using var presharedKey = new PresharedKey(psk);
         _peer.SetPresharedKey(presharedKey);
         _handshake = _peer.Handshake;
-        wire.Add(this);
     }
-
-    public InetEndpoint Address { get; }
 
     public PublicKey PublicKey => Identity.PublicKey;
 
+    /// <summary>Tells of every transport message that arrives whether it could be opened; what was opened before is not told of.</summary>
     public Action<bool> Heard { get; set; } = _ => { };
 
+    /// <summary>Packets with contents that arrived.</summary>
     public int ReceivedCount { get; private set; }
 
     public Keypair? Sending => _keypairs.Current;
 
+    /// <summary>When <see cref="Run"/> is to be called again.</summary>
     public Instant NextDeadline => new[] { _retransmitHandshake, _sendKeepalive, _newHandshake, _zeroKeyMaterial }.Min();
 
-    public void Send(params byte[] content)
+    private Instant Now => _clock().Now;
+
+    public void Send(byte[] content)
     {
         _staged.Enqueue(content);
         SendStaged();
     }
 
-    public void Receive(byte[] datagram, InetEndpoint from)
+    public void Receive(byte[] datagram)
     {
         switch (WireMessage.Classify(datagram))
         {
@@ -78,6 +84,7 @@ internal sealed class StockNode : IVirtualNode
         }
     }
 
+    /// <summary>Does what is due.</summary>
     public void Run()
     {
         Fire(ref _zeroKeyMaterial, ZeroKeyMaterial);
@@ -89,7 +96,7 @@ internal sealed class StockNode : IVirtualNode
             if (_needsAnotherKeepalive)
             {
                 _needsAnotherKeepalive = false;
-                _sendKeepalive = _wire.Now + Limits.KeepaliveTimeout;
+                _sendKeepalive = Now + Limits.KeepaliveTimeout;
             }
         });
     }
@@ -105,24 +112,24 @@ internal sealed class StockNode : IVirtualNode
             _attempts = 0;
         }
 
-        if (_lastSentHandshake != default && !_lastSentHandshake.IsOlderThan(Limits.RekeyTimeout, _wire.Now))
+        if (_lastSentHandshake != default && !_lastSentHandshake.IsOlderThan(Limits.RekeyTimeout, Now))
         {
             return;
         }
 
         byte[] message = new byte[MessageSize.HandshakeInitiation];
         _handshake.LocalIndex = NewHandshakeIndex();
-        Assert.True(_handshake.TryCreateInitiation(Identity, _handshakeIndex!.Value, NewKey(), _wire.Moment.Wall, message));
+        Assert.True(_handshake.TryCreateInitiation(Identity, _handshakeIndex!.Value, NewKey(), _clock().Wall, message));
         SendHandshake(message);
-        _retransmitHandshake = _wire.Now + Limits.RekeyTimeout + Jitter();
+        _retransmitHandshake = Now + Limits.RekeyTimeout + Jitter();
     }
 
     private void Answer(HandshakeInitiation initiation)
     {
         var state = new SymmetricState(new byte[SymmetricState.Size]);
         if (!Handshake.TryOpenStatic(Identity, initiation, state, out PublicKey initiator)
-            || initiator != _other.PublicKey
-            || !_handshake.TryConsumeInitiation(Identity, initiation, state, _wire.Now))
+            || initiator != _other
+            || !_handshake.TryConsumeInitiation(Identity, initiation, state, Now))
         {
             return;
         }
@@ -132,7 +139,7 @@ internal sealed class StockNode : IVirtualNode
         uint index = NewHandshakeIndex();
         byte[] message = new byte[MessageSize.HandshakeResponse];
         using PrivateKey ephemeral = NewKey();
-        Assert.True(_handshake.TryCreateResponse(initiation, state, index, ephemeral, message, _wire.Now, out Keypair? created));
+        Assert.True(_handshake.TryCreateResponse(initiation, state, index, ephemeral, message, Now, out Keypair? created));
         BeginSession(created);
         SendHandshake(message);
         HearAnything();
@@ -140,7 +147,7 @@ internal sealed class StockNode : IVirtualNode
 
     private void Establish(HandshakeResponse response)
     {
-        if (_handshakeIndex != response.ReceiverIndex || !_handshake.TryConsumeResponse(Identity, response, _wire.Now, out Keypair? created))
+        if (_handshakeIndex != response.ReceiverIndex || !_handshake.TryConsumeResponse(Identity, response, Now, out Keypair? created))
         {
             return;
         }
@@ -158,7 +165,7 @@ internal sealed class StockNode : IVirtualNode
         _keypairs = _keypairs.Add(created, out Keypair? first, out Keypair? second);
         Drop(first);
         Drop(second);
-        _zeroKeyMaterial = _wire.Now + (Limits.RejectAfterTime * 3);
+        _zeroKeyMaterial = Now + (Limits.RejectAfterTime * 3);
     }
 
     private void CompleteHandshake()
@@ -176,7 +183,7 @@ internal sealed class StockNode : IVirtualNode
             _staged.Clear();
             if (_zeroKeyMaterial == Instant.Never)
             {
-                _zeroKeyMaterial = _wire.Now + (Limits.RejectAfterTime * 3);
+                _zeroKeyMaterial = Now + (Limits.RejectAfterTime * 3);
             }
 
             return;
@@ -198,10 +205,10 @@ internal sealed class StockNode : IVirtualNode
 
     private void SendHandshake(byte[] message)
     {
-        _handshake.Cookies.AddMacs(message, _wire.Now);
-        _lastSentHandshake = _wire.Now;
+        _handshake.Cookies.AddMacs(message, Now);
+        _lastSentHandshake = Now;
         _sendKeepalive = Instant.Never;
-        _wire.Send(Address, _other.Address, message);
+        _send(message);
     }
 
     // ---- data ----
@@ -220,7 +227,7 @@ internal sealed class StockNode : IVirtualNode
     {
         while (_staged.Count > 0)
         {
-            if (_keypairs.Current is not { } keypair || !keypair.TryReserve(1, _wire.Now, out ulong counter))
+            if (_keypairs.Current is not { } keypair || !keypair.TryReserve(1, Now, out ulong counter))
             {
                 Initiate(isRetry: false);
                 return;
@@ -231,14 +238,14 @@ internal sealed class StockNode : IVirtualNode
             TransportData.WriteHeader(message, keypair.RemoteIndex, counter);
             content.CopyTo(message.AsSpan(16));
             keypair.SendKey.Seal(message, [new AeadPacket { Offset = 16, Length = content.Length, Counter = counter }]);
-            _wire.Send(Address, _other.Address, message);
+            _send(message);
             _sendKeepalive = Instant.Never;
             if (content.Length > 0 && _newHandshake == Instant.Never)
             {
-                _newHandshake = _wire.Now + NewHandshakeTimeout + Jitter();
+                _newHandshake = Now + NewHandshakeTimeout + Jitter();
             }
 
-            if (keypair.WantsRekeyOnSend(_wire.Now))
+            if (keypair.WantsRekeyOnSend(Now))
             {
                 Initiate(isRetry: false);
             }
@@ -248,7 +255,7 @@ internal sealed class StockNode : IVirtualNode
     private void ReceiveData(byte[] datagram)
     {
         Assert.True(TransportData.TryParse(datagram, out TransportData message));
-        if (!_indices.TryGetValue(message.ReceiverIndex, out Keypair? keypair) || !keypair!.MayReceive(_wire.Now))
+        if (!_indices.TryGetValue(message.ReceiverIndex, out Keypair? keypair) || !keypair!.MayReceive(Now))
         {
             Heard(false);
             return;
@@ -273,7 +280,7 @@ internal sealed class StockNode : IVirtualNode
             SendStaged();
         }
 
-        if (!_sentLastMinuteHandshake && _keypairs.Current is { } current && current.TakeRekeyOnReceive(_wire.Now))
+        if (!_sentLastMinuteHandshake && _keypairs.Current is { } current && current.TakeRekeyOnReceive(Now))
         {
             _sentLastMinuteHandshake = true;
             Initiate(isRetry: false);
@@ -291,7 +298,7 @@ internal sealed class StockNode : IVirtualNode
     {
         if (_sendKeepalive == Instant.Never)
         {
-            _sendKeepalive = _wire.Now + Limits.KeepaliveTimeout;
+            _sendKeepalive = Now + Limits.KeepaliveTimeout;
         }
         else
         {
@@ -336,7 +343,7 @@ internal sealed class StockNode : IVirtualNode
 
     private void Fire(ref Instant timer, Action action)
     {
-        if (timer <= _wire.Now)
+        if (timer <= Now)
         {
             timer = Instant.Never;
             action();

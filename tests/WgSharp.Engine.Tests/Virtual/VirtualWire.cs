@@ -1,4 +1,6 @@
-namespace WgSharp.Protocol.Tests;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Tests.Virtual;
 
 /// <summary>A datagram on its way, or what was seen of one.</summary>
 internal sealed record Datagram(Instant SentAt, InetEndpoint From, InetEndpoint To, byte[] Bytes)
@@ -23,13 +25,14 @@ internal interface IVirtualNode
     Keypair? Sending { get; }
 
     /// <summary>Tells of every transport message that arrives whether it could be opened; what was opened before is not told of.</summary>
-    Action<bool> Heard { get; set; }
+    Action<bool>? Heard { get; set; }
 
     void Send(params byte[] content);
 
-    void Receive(byte[] datagram, InetEndpoint from);
+    /// <summary>A datagram comes; what it leads to is done with the next <see cref="Run"/>.</summary>
+    void Arrive(byte[] datagram, InetEndpoint from);
 
-    /// <summary>Does what is due.</summary>
+    /// <summary>Does what there is to do now.</summary>
     void Run();
 }
 
@@ -44,6 +47,9 @@ internal sealed class VirtualWire(int seed = 1)
     private readonly PriorityQueue<(Datagram Datagram, byte[] Bytes), (Instant, long)> _underWay = new();
     private readonly List<IVirtualNode> _nodes = [];
     private long _sequence;
+
+    /// <summary>What everything random here, and in the machines, is drawn from.</summary>
+    public int Seed { get; } = seed;
 
     public Random Random { get; } = new(seed);
 
@@ -129,9 +135,9 @@ internal sealed class VirtualWire(int seed = 1)
 
     public void AdvanceSeconds(double seconds) => Advance(TimeSpan.FromSeconds(seconds));
 
-    public int Count(MessageType type, VirtualNode from) => Seen.Count(d => d.Type == type && d.From == from.Address);
+    public int Count(MessageType type, VirtualTunnel from) => Seen.Count(d => d.Type == type && d.From == from.Address);
 
-    public int Keepalives(VirtualNode from) => Seen.Count(d => d.IsKeepalive && d.From == from.Address);
+    public int Keepalives(VirtualTunnel from) => Seen.Count(d => d.IsKeepalive && d.From == from.Address);
 
     private void Deliver(Datagram datagram, byte[] bytes)
     {
@@ -139,7 +145,7 @@ internal sealed class VirtualWire(int seed = 1)
         {
             if (node.Address == datagram.To)
             {
-                node.Receive(bytes, datagram.From);
+                node.Arrive(bytes, datagram.From);
             }
         }
     }

@@ -1,28 +1,48 @@
 using WgSharp.Crypto;
+using WgSharp.Protocol;
+using WgSharp.Protocol.Tests;
 
-namespace WgSharp.Protocol.Tests;
+namespace WgSharp.Engine.Tests.Virtual;
 
 /// <summary>What a suspend of the machine leaves of sessions and handshakes.</summary>
 public sealed class SuspendTests
 {
+    private static readonly TimeSpan Nap = TimeSpan.FromSeconds(1);
+
     [Fact]
     public void After_a_suspend_no_key_of_before_is_left()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         Keypair before = pair.A.Peer.Keypairs.Current!;
+        Assert.NotEqual(Instant.Never, pair.A.NextDeadline);
 
-        pair.A.Device.WipeAfterSuspend();
+        pair.A.Sleep(Nap);
+        pair.A.Run();
 
-        Assert.True(before.IsWiped);
+        Assert.True(before.IsWiped());
         Assert.Equal(Keypairs.None, pair.A.Peer.Keypairs);
-        Assert.Equal(0, pair.A.Device.IndexCount);
+        Assert.Equal(0, pair.A.Device.IndexCount());
+        Assert.Equal(Instant.Never, pair.A.NextDeadline);
+    }
+
+    [Fact]
+    public void What_is_no_suspend_wipes_nothing()
+    {
+        using VirtualPair pair = VirtualPair.WithSession();
+        Keypair before = pair.A.Peer.Keypairs.Current!;
+        pair.A.Sleep(TimeSpan.FromMilliseconds(1));
+        pair.A.Send(2);
+        pair.Wire.AdvanceSeconds(1);
+        Assert.Same(before, pair.A.Sending);
+        Assert.Equal([[2]], pair.B.Received);
     }
 
     [Fact]
     public void After_a_suspend_the_next_packet_begins_a_session_and_arrives()
     {
-        PeerPair pair = PeerPair.WithSession();
-        pair.A.Device.WipeAfterSuspend();
+        using VirtualPair pair = VirtualPair.WithSession();
+        pair.A.Sleep(Nap);
+        pair.A.Run();
 
         pair.A.Send(2);
         pair.Wire.AdvanceSeconds(1);
@@ -34,8 +54,8 @@ public sealed class SuspendTests
     [Fact]
     public void What_the_peer_still_sends_with_the_keys_of_before_is_silence_until_it_begins_anew()
     {
-        PeerPair pair = PeerPair.WithSession();
-        pair.A.Device.WipeAfterSuspend();
+        using VirtualPair pair = VirtualPair.WithSession();
+        pair.A.Sleep(Nap);
 
         pair.B.Send(7);
         pair.Wire.AdvanceSeconds(1);
@@ -51,10 +71,10 @@ public sealed class SuspendTests
     [Fact]
     public void A_packet_that_waits_for_a_handshake_over_a_suspend_goes_out_with_the_next_one()
     {
-        var pair = new PeerPair();
+        using var pair = new VirtualPair();
         pair.Wire.Cut();
         pair.A.Send(3);
-        pair.A.Device.WipeAfterSuspend();
+        pair.A.Sleep(Nap);
         pair.Wire.Mend();
 
         pair.Wire.AdvanceSeconds(10);
@@ -66,39 +86,30 @@ public sealed class SuspendTests
     [Fact]
     public void A_response_to_an_initiation_of_before_is_silence()
     {
-        var pair = new PeerPair();
+        using var pair = new VirtualPair();
+        pair.Wire.Fate = (datagram, _) => [datagram.Type == MessageType.HandshakeResponse ? Nap * 2 : VirtualWire.Latency];
         pair.A.Send(3);
-        pair.A.Device.WipeAfterSuspend();
+        pair.A.Sleep(Nap);
 
-        pair.Wire.Advance(VirtualWire.Latency * 3);
+        pair.Wire.Advance(Nap * 1.5);
 
         Assert.Equal(1, pair.Wire.Count(MessageType.HandshakeResponse, pair.B));
+        Assert.Empty(pair.A.Outcomes);
         Assert.Equal(Keypairs.None, pair.A.Peer.Keypairs);
     }
 
     [Fact]
     public void A_persistent_keepalive_lives_on_and_begins_a_session()
     {
-        PeerPair pair = PeerPair.WithSession();
+        using VirtualPair pair = VirtualPair.WithSession();
         pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 25);
         pair.Wire.AdvanceSeconds(1);
-        pair.A.Device.WipeAfterSuspend();
+        pair.A.Sleep(Nap);
 
-        pair.Wire.AdvanceSeconds(26);
+        pair.Wire.AdvanceSeconds(25);
 
         Assert.Equal(1, pair.Wire.Count(MessageType.HandshakeInitiation, pair.A));
         Assert.NotNull(pair.A.Peer.Keypairs.Current);
-    }
-
-    [Fact]
-    public void Nothing_is_due_for_keys_that_are_gone()
-    {
-        PeerPair pair = PeerPair.WithSession();
-        Assert.Equal(1, pair.A.Device.DeadlineCount);
-
-        pair.A.Device.WipeAfterSuspend();
-
-        Assert.Equal(Instant.Never, pair.A.Device.NextDeadline);
     }
 }
 
@@ -108,11 +119,11 @@ public sealed class SuspendTests
 public sealed class SecretsTests
 {
     [Fact]
-    public void A_device_that_is_disposed_leaves_no_secret_behind_whatever_became_of_its_sessions()
+    public void A_tunnel_that_is_disposed_leaves_no_secret_behind_whatever_became_of_its_sessions()
     {
         int before = SecretMemory.InUse;
-        PeerPair pair = PeerPair.WithSession();
-        pair.B.UnderLoad = true;
+        VirtualPair pair = VirtualPair.WithSession();
+        pair.B.Overload();
         for (int i = 0; i < 5; i++)
         {
             pair.A.Send((byte)i);
@@ -125,10 +136,7 @@ public sealed class SecretsTests
         pair.Wire.AdvanceSeconds(7);
         Assert.True(SecretMemory.InUse > before);
 
-        pair.A.Device.Dispose();
-        pair.B.Device.Dispose();
-        pair.A.PrivateKey.Dispose();
-        pair.B.PrivateKey.Dispose();
+        pair.Dispose();
 
         Assert.Equal(before, SecretMemory.InUse);
     }

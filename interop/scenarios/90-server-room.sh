@@ -10,7 +10,7 @@ rules() { on vps iptables-save | grep '^-A' || true; }
 # The playbook sets a VPS of 128 MB up over ssh: HAProxy comes by apt, wgsharp is where the kernel module would be, no kernel is installed. A second run
 # changes nothing. `wg-quick down` takes the rules of PostUp away, `systemctl restart` brings them back.
 # machines: vps ansible postfix openvpn
-# limit: 300
+# limit: 400
 scenario_server_room_playbook() {
 	local worker unit before
 	build_server_room wgsharp "$1"

@@ -10,7 +10,7 @@ rules() { on vps iptables-save | grep '^-A' || true; }
 # The playbook sets a VPS of 128 MB up over ssh: HAProxy comes by apt, wgsharp is where the kernel module would be, no kernel is installed. A second run
 # changes nothing. `wg-quick down` takes the rules of PostUp away, `systemctl restart` brings them back.
 # machines: vps ansible postfix openvpn
-# limit: 240
+# limit: 400
 scenario_server_room_playbook() {
 	local worker unit before
 	build_server_room wgsharp "$1"
@@ -44,7 +44,7 @@ scenario_server_room_playbook() {
 # From the internet: a mail through HAProxy and the tunnel is in the mailbox, and the mail gateway's log has the sender's own address, by the PROXY
 # protocol; an OpenVPN client connects by UDP 1194 through two DNATs, and reaches a host behind.
 # machines: vps ansible postfix openvpn
-# limit: 240
+# limit: 300
 scenario_server_room_mail_and_openvpn() {
 	local log
 	build_server_room wgsharp "$1"
@@ -75,7 +75,8 @@ scenario_server_room_mail_and_openvpn() {
 # CG-NAT: a mapping that lives longer than 25 s is kept by PersistentKeepalive; one that times out, and one that is moved to another public address and
 # other ports, is replaced by the next keepalive. Nothing but keepalives is sent of itself meanwhile, and only from within can it be mended.
 # machines: vps ansible postfix openvpn
-# lasts: 170
+# lasts: 180
+# limit: 400
 scenario_server_room_behind_cgnat() {
 	local mapping
 	build_server_room wgsharp "$1"
@@ -117,7 +118,8 @@ unmapped() { [[ -z $(on cgnat conntrack -L -p udp --dport 51820 2>/dev/null) ]];
 # gateway monitor as pfSense has one, the tunnel is back 15 s after the first unanswered probe; a silent line makes a new handshake with the first keepalive
 # that is due more than 120 s after the last one (as with the kernel module: only the firewall knows the other end's address).
 # machines: vps ansible postfix openvpn
-# lasts: 300
+# lasts: 260
+# limit: 500
 scenario_server_room_vps_reboots() {
 	local before from
 	build_server_room wgsharp "$1"

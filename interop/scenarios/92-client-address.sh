@@ -437,7 +437,8 @@ is_back() {
 # session older than 120 s begins a new one.
 # machines: docker
 # peers: wgsharp
-# lasts: 200
+# lasts: 140
+# limit: 400
 scenario_client_address_heals_by_itself() {
 	build_client_address wgsharp "$1"
 	# What is still to be acknowledged is, within KEEPALIVE_TIMEOUT.

@@ -39,6 +39,7 @@ mail_goes_out() { # address by IPv4, by IPv6
 # The article's first stage: wg-quick's own rules lead everything into the tunnel; step by step until it comes back.
 # machines: debian
 # peers: wgsharp
+# limit: 100
 scenario_client_address_everything_through_the_tunnel() {
 	lines_of_client_address wgsharp "$1"
 	gateway_of_client_address wgsharp wg0-first
@@ -105,7 +106,7 @@ asks_outside() { # what, none|all that are answered, packets on wg0, on venet0, 
 # as the article has it before it names br-mailcow, and what that costs.
 # machines: docker
 # peers: wgsharp
-# limit: 90
+# limit: 150
 scenario_client_address_mail_by_the_gateway() {
 	build_client_address wgsharp "$1"
 	mail_goes_out $gateway4 $gateway6
@@ -143,7 +144,7 @@ asks_by_smtp() { # address
 # SNAT instead, no rule for the mark, the mark without `! -d`, a service of the server itself without its rule.
 # machines: docker
 # peers: wgsharp
-# limit: 120
+# limit: 180
 scenario_client_address_of_visitors() {
 	local to
 	build_client_address wgsharp "$1"
@@ -248,7 +249,7 @@ check_handshake() { # what, then place SYNs answers...
 # To oneself by the gateway's address: NAT loopback from the server and from a container; then the DNS alternative.
 # machines: docker
 # peers: wgsharp
-# limit: 120
+# limit: 180
 scenario_client_address_loopback() {
 	local to
 	build_client_address wgsharp "$1"
@@ -316,7 +317,7 @@ dns_override() {
 # with a container: with the TCPMSS rule, MTU 1420 and 1500. Without the rule is not demanded here, only shown.
 # machines: docker
 # peers: wgsharp
-# limit: 150
+# limit: 240
 scenario_client_address_large_certificate() {
 	local mtu end
 	build_client_address wgsharp "$1"
@@ -374,7 +375,7 @@ without_clamping() { # server
 # Everything comes back after a reboot of either end; and wg-quick down leaves no rule on either.
 # machines: docker
 # peers: wgsharp
-# limit: 150
+# limit: 240
 scenario_client_address_reboots() {
 	local to end before
 	build_client_address wgsharp "$1"
@@ -436,7 +437,8 @@ is_back() {
 # session older than 120 s begins a new one.
 # machines: docker
 # peers: wgsharp
-# lasts: 170
+# lasts: 140
+# limit: 400
 scenario_client_address_heals_by_itself() {
 	build_client_address wgsharp "$1"
 	# What is still to be acknowledged is, within KEEPALIVE_TIMEOUT.

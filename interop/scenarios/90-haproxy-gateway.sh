@@ -7,6 +7,7 @@
 # TLS ends at home: the VPS has no key for it and sees nothing but who calls, which it tells nginx. HTTP/2. Who comes to nginx's one port without
 # the proxy protocol is refused, and who comes to the other with it.
 # machines: haproxy nginx
+# peers: wgsharp kernel
 # limit: 120
 scenario_haproxy_gateway() {
 	build_haproxy_gateway wgsharp "$1"
@@ -23,7 +24,8 @@ scenario_haproxy_gateway() {
 	check "visitors in nginx's log" "$(on home cut -d ' ' -f 1 /var/log/nginx/access.log | sort -u | tr '\n' ' ')" == "192.0.2.10 192.0.2.77 "
 
 	check "the certificate that visitors see is the one at home" "$(seen_certificate)" == "$(on home openssl x509 -noout -fingerprint -sha256 -in /etc/nginx/services.crt)"
-	check "private keys on the VPS" "$(on vps sh -c 'grep -rl "PRIVATE KEY" /etc /home /opt /root /srv /usr/local /var | wc -l')" == 0
+	check "files with its key at home" "$(with_a_key home)" == "/etc/nginx/services.key"
+	check "and on the VPS" "$(with_a_key vps)" == ""
 	on vps systemctl stop watch
 	check "calls that the VPS announces to nginx" "$(on vps grep -acE 'PROXY TCP4 192\.0\.2\.(10|77) 203\.0\.113\.2 [0-9]+ 443' /root/tunnel.pcap)" -ge 4
 	check "pages that the VPS could have read" "$(on vps sh -c 'grep -ao "served by" /root/tunnel.pcap | wc -l')" == 0
@@ -38,6 +40,8 @@ scenario_haproxy_gateway() {
 	check "units enabled" "$(on vps systemctl is-enabled wg-quick@my-tun haproxy; on home systemctl is-enabled wg-quick@my-tun nginx)" == $'enabled\nenabled\nenabled\nenabled'
 }
 
+with_a_key() { on "$1" sh -c 'grep -rl "PRIVATE KEY" /etc /home /opt /root /srv /usr/local /var; true'; } # host
+
 seen_certificate() {
 	on visitor openssl s_client -connect 203.0.113.2:443 -servername one.example.net </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256
 }
@@ -49,6 +53,7 @@ directly() { # port [option of curl...]
 
 # 1 GB through TLS, HAProxy, tunnel and nginx arrives with the SHA-256 it was sent with; the speed, and what it cost the VPS of 128 MiB.
 # machines: haproxy nginx
+# peers: wgsharp kernel
 # limit: 300
 scenario_haproxy_gateway_download() {
 	local made sum size seconds rate from spent
@@ -61,9 +66,9 @@ scenario_haproxy_gateway_download() {
 	check "bytes" "$size" == "$(on home stat --format %s /srv/8001/download)"
 	check "SHA-256" "$sum" == "$made"
 	rate=$(awk -v bytes="$size" -v seconds="$seconds" 'BEGIN { printf "%d", bytes / seconds / 1e6 }')
-	check "MB/s, in $seconds s" "$rate" -ge 5
-	note "wgsharp on the VPS: $spent ms of processor time, $(peak_memory vps) kB at most"
-	check "kB of wgsharp" "$(peak_memory vps)" -lt 65536
+	note "MB/s, in $seconds s: $rate"
+	note "processor time of wgsharp on the VPS, ms: $spent"
+	check "kB of memory that it had at most" "$(peak_memory vps)" -lt 65536
 }
 
 # The line at home drops for a minute, with twenty visitors a second: both ends retry the handshake meanwhile, so service is back within

@@ -44,6 +44,7 @@ scenario_server_room_playbook() {
 # From the internet: a mail through HAProxy and the tunnel is in the mailbox, and the mail gateway's log has the sender's own address, by the PROXY
 # protocol; an OpenVPN client connects by UDP 1194 through two DNATs, and reaches a host behind.
 # machines: vps ansible postfix openvpn
+# peers: wgsharp kernel
 # limit: 300
 scenario_server_room_mail_and_openvpn() {
 	local log

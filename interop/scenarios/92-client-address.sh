@@ -105,7 +105,7 @@ asks_outside() { # what, none|all that are answered, packets on wg0, on venet0, 
 # A container's SMTP goes out by the gateway's address, everything else by the home line, IPv4 and IPv6; for the server itself
 # as the article has it before it names br-mailcow, and what that costs.
 # machines: docker
-# peers: wgsharp
+# peers: wgsharp kernel
 # limit: 150
 scenario_client_address_mail_by_the_gateway() {
 	build_client_address wgsharp "$1"
@@ -143,7 +143,7 @@ asks_by_smtp() { # address
 # A visitor's own address is in the containers' logs: web, mail, UDP, IPv4 and IPv6. What each of the article's rules is worth:
 # SNAT instead, no rule for the mark, the mark without `! -d`, a service of the server itself without its rule.
 # machines: docker
-# peers: wgsharp
+# peers: wgsharp kernel
 # limit: 180
 scenario_client_address_of_visitors() {
 	local to

@@ -79,7 +79,7 @@ scenario_haproxy_gateway_download() {
 scenario_haproxy_gateway_home_line() {
 	build_haproxy_gateway wgsharp "$1"
 	visitors_come 20
-	elapse 1
+	visitors_are_there
 	cut=$(now_ms)
 	on net ip link set torouter down
 	elapse 60
@@ -89,7 +89,7 @@ scenario_haproxy_gateway_home_line() {
 	check "  lost" "${seen[met_and_lost]}" -gt 100
 
 	visitors_come 20
-	elapse 1
+	visitors_are_there
 	cut=$(now_ms)
 	change_address 198.51.100.77
 	mended=$(now_ms)
@@ -122,14 +122,14 @@ scenario_haproxy_gateway_reboots() {
 	local age
 	build_haproxy_gateway wgsharp "$1"
 	visitors_come 20
-	elapse 1
+	visitors_are_there
 	cut=$(now_ms)
 	on vps systemctl restart haproxy
 	mended=$(now_ms)
 	recovers 20 "HAProxy restarts in $((mended - cut)) ms" 10000
 
 	visitors_come 20
-	elapse 1
+	visitors_are_there
 	cut=$(now_ms)
 	shut_down home
 	mended=$(now_ms)
@@ -137,7 +137,7 @@ scenario_haproxy_gateway_reboots() {
 	recovers 60 "the server at home is off after $((mended - cut)) ms and boots in $boot_time ms; from power on" $((boot_time + 15000))
 
 	visitors_come 20
-	elapse 1
+	visitors_are_there
 	age=$(handshake_age home my-tun "${pub[vps]}")
 	cut=$(now_ms)
 	shut_down vps
@@ -157,7 +157,8 @@ scenario_haproxy_gateway_under_load() {
 	build_haproxy_gateway wgsharp "$1"
 	daemons="$(on vps pgrep -x wgsharp) $(on vps pgrep -x haproxy | tr '\n' ' ')"
 	visitors_come 200 300
-	elapse 60
+	visitors_are_there
+	elapse 59
 	cut=$(now_ms)
 	on net ip link set torouter down
 	elapse 60

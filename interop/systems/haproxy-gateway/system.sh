@@ -129,6 +129,12 @@ visitors_come() { # per second [seconds]
 	visitors=$!
 }
 
+# Some have come and gone, so what happens from now on happens to visitors.
+visitors_are_there() {
+	quietly_await 30 "visitors come" test -s "$lab/visits"
+	elapse 1
+}
+
 visitors_leave() { # nobody else comes; returns when the last has gone
 	kill -TERM "$visitors"
 	visitors_end
@@ -181,14 +187,14 @@ figures_haproxy_gateway() {
 	echo "vps_daemon_peak_memory $(peak_memory vps) kB"
 
 	visitors_come 20
-	elapse 1
+	visitors_are_there
 	change_address 198.51.100.77
 	heals address_change_while_visitors_come "$(now_ms)"
 	change_address 198.51.100.2
 	visitors_come 20
 	heals address_change_while_nobody_comes "$(now_ms)"
 	visitors_come 20
-	elapse 1
+	visitors_are_there
 	shut_down vps
 	when=$(now_ms)
 	boot vps
@@ -197,7 +203,7 @@ figures_haproxy_gateway() {
 	launch visitor curl --silent --cacert "$lab/services.crt" --resolve one.example.net:443:203.0.113.2 --limit-rate 2M --output /dev/null \
 		https://one.example.net/download &
 	download=$!
-	elapse 1
+	visitors_are_there
 	cut_power vps
 	when=$(now_ms)
 	boot vps

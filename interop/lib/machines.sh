@@ -191,7 +191,7 @@ boot_virtual() { # host
 	flock "$turn"
 	nsenter --net="/run/netns/$name" qemu-system-x86_64 -accel tcg -cpu max -m "${limit_of_memory[$name]:-512}" -nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$KERNEL_KIT/vmlinuz" -initrd "$KERNEL_KIT/disk-initramfs" \
-		-append "console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet mitigations=off interop.cards=$names" -serial "file:$lab/$name/console" \
+		-append "console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet mitigations=off apparmor=0 interop.cards=$names" -serial "file:$lab/$name/console" \
 		-drive "file=$image,format=raw,if=none,id=d0,cache=unsafe" -device virtio-blk-pci,drive=d0 "${options[@]}" \
 		-device virtio-serial-pci -chardev "pipe,id=c0,path=$fifo" -device virtserialport,chardev=c0 \
 		>"$lab/$name/qemu" 2>&1 </dev/null {turn}>&- &

@@ -53,12 +53,11 @@ directly() { # port [option of curl...]
 
 # 1 GB through TLS, HAProxy, tunnel and nginx arrives with the SHA-256 it was sent with; the speed, and what it cost the VPS of 128 MiB.
 # machines: haproxy nginx
-# peers: wgsharp kernel
 # limit: 300
 scenario_haproxy_gateway_download() {
 	local made sum size seconds rate from spent
 	build_haproxy_gateway wgsharp "$1"
-	made=$(make_download "${MEGABYTES:-$([[ -v machine[home] ]] && echo 16 || echo 1024)}")
+	made=$(make_download "${MEGABYTES:-1024}")
 	from=$(daemon_ms vps)
 	read -r sum _ < <(browse one /download --write-out '%{stderr}%{size_download} %{time_total}\n' 2>"$lab/download" | sha256sum)
 	spent=$(($(daemon_ms vps) - from))

@@ -157,7 +157,8 @@ internal sealed class ControlLoop
         return _io.Clock();
     }
 
-    private Instant NextDeadline()
+    /// <summary>When it wakes up by itself.</summary>
+    internal Instant NextDeadline()
     {
         Instant deadline = _portRetryAt < _device.NextDeadline ? _portRetryAt : _device.NextDeadline;
 

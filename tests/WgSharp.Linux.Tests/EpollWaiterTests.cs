@@ -90,6 +90,29 @@ public sealed class EpollWaiterTests : IDisposable
     }
 
     [Fact]
+    public async Task A_wake_at_any_moment_of_anothers_wait_is_not_lost()
+    {
+        // The waker does not wait for its wakes to arrive, so that they meet the sleeper everywhere on its way out of the wait.
+        const int wakes = 200_000;
+        using var waiter = new EpollWaiter(null, null, new KernelFeatures());
+        int asked = 0;
+        Task sleeper = Background.Run(() =>
+        {
+            while (Volatile.Read(ref asked) < wakes)
+            {
+                waiter.Wait(Instant.Never);
+            }
+        });
+        for (int i = 0; i < wakes; i++)
+        {
+            Volatile.Write(ref asked, i + 1);
+            waiter.Wake();
+        }
+
+        await sleeper;
+    }
+
+    [Fact]
     public void A_wake_after_disposal_does_nothing()
     {
         var waiter = new EpollWaiter(null, null, new KernelFeatures());

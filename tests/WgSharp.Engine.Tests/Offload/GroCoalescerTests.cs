@@ -289,10 +289,8 @@ public sealed class GroCoalescerTests
         List<byte[]> packets = [.. Stream(new Flow(), 40), .. Stream(new Flow { IsTcp = false, IsIPv6 = true }, 40)];
         PacketBatch batch = OffloadBatches.Opened(packets, 100);
         GroCoalescer coalescer = new(GroFeatures.All, 100, 100);
-        Run(batch, coalescer);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        int singles = Run(batch, coalescer);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        int singles = 0;
+        Allocations.AssertNone(1, () => singles = Run(batch, coalescer));
         Assert.Equal(80, singles);
         static int Run(PacketBatch batch, GroCoalescer coalescer)
         {

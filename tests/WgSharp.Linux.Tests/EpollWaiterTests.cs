@@ -90,26 +90,6 @@ public sealed class EpollWaiterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_wake_at_any_moment_of_anothers_wait_is_not_lost()
-    {
-        // The waker goes on and on, so that its wakes meet the sleeper everywhere on its way out of the wait. After a lost one nothing wakes it any more.
-        using var waiter = new EpollWaiter(null, null, new KernelFeatures());
-        Task sleeper = Background.Run(() =>
-        {
-            for (int i = 0; i < 2000; i++)
-            {
-                waiter.Wait(Instant.Never);
-            }
-        });
-        while (!sleeper.IsCompleted)
-        {
-            waiter.Wake();
-        }
-
-        await sleeper;
-    }
-
-    [Fact]
     public void A_wake_after_disposal_does_nothing()
     {
         var waiter = new EpollWaiter(null, null, new KernelFeatures());

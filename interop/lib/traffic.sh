@@ -57,40 +57,64 @@ carries() { # left address right address [seconds]
 	check "UDP $3 -> $1 ($2), per cent lost ($mbits Mbit/s arrived)" "$lost" -le 50
 }
 
-# capture NAME HOST INTERFACE FILTER... : tcpdump until captured NAME, which prints the file's name.
+# capture NAME HOST INTERFACE FILTER... : tcpdump until captured NAME, which prints the file's name. Without --immediate-mode: that gives each packet a
+# place for the longest one, 8 in the whole buffer, and of 20,000 in a row 2,400 arrive in the file.
 declare -A capture_pid=() captured_twice=()
 capture() {
 	local name=$1 at=$2 interface=$3
 	shift 3
-	rm -f "$lab/$name.tcpdump" # of a capture before it with this name
+	rm -f "$lab/$name."{tcpdump,ended} # of a capture before it with this name
 	# A machine that has booted has files of its own; only its network is looked into.
-	nsenter --target "${holder[$at]}" --net -- tcpdump -n -U --immediate-mode -s 0 -i "$interface" -w "$lab/$name.pcap" "$@" 2>"$lab/$name.tcpdump" &
+	nsenter --target "${holder[$at]}" --net -- tcpdump -n -U -B 16384 -s 0 -i "$interface" -w "$lab/$name.pcap" "$@" 2>"$lab/$name.tcpdump" &
 	capture_pid[$name]=$!
 	captured_twice[$name]=1
+	# On the loopback the kernel shows each packet twice, and tcpdump keeps one.
 	[[ $interface != lo ]] || captured_twice[$name]=2
 	quietly_await 10 "tcpdump listens on $at" grep -q 'listening on' "$lab/$name.tcpdump"
 }
 
 captured() {
-	quietly_await 10 "tcpdump has read everything" has_read_all "$1"
+	reads_all "$1"
 	kill -TERM "${capture_pid[$1]}"
 	wait "${capture_pid[$1]}" || true
+	: >"$lab/$1.ended"
 	echo "$lab/$1.pcap"
 }
 
-# What the kernel has caught and tcpdump has not read yet would be lost with it; asked by a signal, it says how many of both.
-has_read_all() { # name
+# What the kernel has caught so far and tcpdump has not read yet: it comes within a second.
+reads_all() { # name
+	counts "$1"
+	quietly_await 10 "tcpdump has read everything" has_read "$1" "$received"
+}
+
+has_read() { # name, packets received by then
+	counts "$1"
+	[[ $((taken * ${captured_twice[$1]})) -ge $2 ]]
+}
+
+# Asked by a signal, tcpdump says how many it has read and the kernel has caught; leaves them in $taken and $received. A capture with holes proves nothing.
+counts() { # name
 	local file=$lab/$1.tcpdump asked answer
 	asked=$(grep -c 'received by filter' "$file") || true
 	kill -USR1 "${capture_pid[$1]}"
 	quietly_await 5 "tcpdump counts" counted "$file" "$asked"
 	answer=$(grep 'received by filter' "$file" | tail -n 1)
 	[[ $answer =~ ([0-9]+)\ packets?\ captured,\ ([0-9]+)\ packets?\ received\ by\ filter,\ ([0-9]+)\ packets?\ dropped ]] || fail "tcpdump says: $answer"
-	# On the loopback the kernel shows each packet twice, and tcpdump keeps one.
-	[[ $(((BASH_REMATCH[1] + BASH_REMATCH[3]) * ${captured_twice[$1]})) -ge ${BASH_REMATCH[2]} ]]
+	taken=${BASH_REMATCH[1]} received=${BASH_REMATCH[2]}
+	[[ ${BASH_REMATCH[3]} -eq 0 ]] || fail "the capture $1 has holes and proves nothing: of $received packets the kernel dropped ${BASH_REMATCH[3]}"
 }
 counted() { [[ $(grep -c 'received by filter' "$1") -gt $2 ]]; }
 
 packets() { # name [tcpdump filter] : how many packets of a running or ended capture match
+	[[ -e $lab/$1.ended ]] || reads_all "$1"
 	tcpdump -n -r "$lab/$1.pcap" "${@:2}" 2>/dev/null | wc -l
+}
+
+# The payloads of the datagrams of one length in a capture, in hexadecimal, one per line.
+payloads() { # capture, UDP payload length
+	tcpdump -n -x -r "$lab/$1.pcap" "udp and udp[4:2] = $(($2 + 8))" 2>/dev/null | awk -v digits=$(($2 * 2)) '
+		function put() { if (hex) print substr(hex, length(hex) - digits + 1); hex = "" }
+		/^[0-9]/ { put() }
+		/^\t0x/ { sub(/^\t0x[0-9a-f]*: */, ""); gsub(/ /, ""); hex = hex $0 }
+		END { put() }'
 }

@@ -60,6 +60,55 @@ scenario_hostile_datagrams() {
 	check "a's endpoint of b" "$(endpoint a wg0 "${pub[b]}")" == 10.0.0.2:2
 }
 
+# Sends datagrams from port 4711: the messages of a file, one in hexadecimal per line, changed by an expression of perl.
+resend() { # host file [what to do to $_]
+	# shellcheck disable=SC2016  # perl's variables
+	on "$1" perl -MSocket -ne '
+		BEGIN {
+			$change = eval "sub { $ARGV[0] }" or die $@;
+			shift;
+			socket(S, AF_INET, SOCK_DGRAM, 0) && bind(S, pack_sockaddr_in(4711, INADDR_ANY)) or die $!;
+		}
+		chomp;
+		$_ = pack "H*", $_;
+		$change->();
+		send(S, $_, 0, pack_sockaddr_in(1, inet_aton("10.0.0.1"))) or die $!' "${3:-1}" "$2"
+}
+
+takes_the_stranger_for_b() { [[ $(endpoint a wg0 "${pub[b]}") == 10.0.0.3:4711 ]]; }
+has_read_its_socket() { [[ $(on "$1" ss -H -n -u -a "sport = :$2" | awk '{ waits += $2 } END { print waits + 0 }') -eq 0 ]]; }
+
+# What names a living session and is not of it, or came before, moves no endpoint. What is of it and new does, whoever brings it.
+scenario_junk_behind_a_living_index_moves_no_endpoint() {
+	local change
+	with_a_stranger
+	tunnel 4 both
+	pings b 192.168.241.1
+	capture real hub br0 'udp src port 2 and udp[8] = 4'
+	pings b 192.168.241.1 5
+	captured real >/dev/null
+	payloads real $((32 + 96)) >"$lab/messages"
+	check "messages of the living session" "$(wc -l <"$lab/messages")" -ge 5
+	# As they were; with another tag; with another counter; the header and junk; the header and a tag of zeros: a forged keepalive.
+	# shellcheck disable=SC2016  # perl's variables
+	for change in 1 'substr($_, -1) ^= "\1"' 'substr($_, 9, 1) = "\1"' 'substr($_, 9) = "\1" . "\xa5" x 1000' 'substr($_, 9) = "\1" . "\0" x 22'; do
+		resend s "$lab/messages" "$change"
+		quietly_await 5 "a has read them" has_read_its_socket a 1
+		check "a's endpoint of b after: $change" "$(endpoint a wg0 "${pub[b]}")" == 10.0.0.2:2
+	done
+
+	on a iptables -A INPUT -p udp -s 10.0.0.2 -j DROP
+	capture withheld hub br0 'udp src port 2 and udp[8] = 4'
+	no_answer b 192.168.241.1
+	captured withheld >/dev/null
+	on a iptables -D INPUT -p udp -s 10.0.0.2 -j DROP
+	payloads withheld $((32 + 96)) >"$lab/messages"
+	resend s "$lab/messages"
+	await 2 "a message that did not arrive, from the stranger: it is b for a" takes_the_stranger_for_b
+	pings b 192.168.241.1
+	check "and b again, where b speaks" "$(endpoint a wg0 "${pub[b]}")" == 10.0.0.2:2
+}
+
 # Every length from 0 to 1500 and around 64 KiB, for each message type.
 scenario_hostile_datagrams_of_every_length() {
 	local daemon

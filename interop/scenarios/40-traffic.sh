@@ -173,7 +173,7 @@ scenario_more_specific_peer_takes_over() {
 	on a wg set wg0 peer "${pub[b]}" allowed-ips 192.168.241.0/24,fd00::/112
 	capture first a wg0 'udp port 1111'
 	on b bash -c 'echo X >/dev/udp/192.168.241.1/1111; echo X >/dev/udp/fd00::1/1111'
-	await 2 "allowed IPs /24 and /112: both packets arrive" test_packets first 2
+	await 5 "allowed IPs /24 and /112: both packets arrive" test_packets first 2
 	captured first >/dev/null
 	new_key c
 	on a wg set wg0 peer "${pub[c]}" allowed-ips 192.168.241.2/32,fd00::2/128

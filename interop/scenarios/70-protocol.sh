@@ -2,15 +2,6 @@
 # What only shows on the wire, with the kernel module as the other end: cookies under load, ECN and DSCP, keepalives, and
 # a whole session read by a third party.
 
-# The payloads of the datagrams of one length in a capture, in hexadecimal, one per line.
-payloads() { # capture, UDP payload length
-	tcpdump -n -x -r "$lab/$1.pcap" "udp and udp[4:2] = $(($2 + 8))" 2>/dev/null | awk -v digits=$(($2 * 2)) '
-		function put() { if (hex) print substr(hex, length(hex) - digits + 1); hex = "" }
-		/^[0-9]/ { put() }
-		/^\t0x/ { sub(/^\t0x[0-9a-f]*: */, ""); gsub(/ /, ""); hex = hex $0 }
-		END { put() }'
-}
-
 # One end is flooded with a real initiation of the other end, replayed by a third host, until it is under load. Then the
 # other end's own initiation earns a cookie reply, and only the next one, with mac2, a response.
 cookies() { # peer, who is under load, initiations in each of the flood's ten bursts per second
@@ -116,7 +107,7 @@ ecn() { # peer, outer family
 	congest "$ip" prerouting
 	pings b 192.168.241.1 1 -Q 2
 	pings b fd00::1 1 -Q 2
-	quietly_await 2 "captured" packets_of marked 'icmp[0] = 8 and src 192.168.241.2'
+	quietly_await 5 "captured" packets_of marked 'icmp[0] = 8 and src 192.168.241.2'
 	captured marked >/dev/null
 	check "marked on the way to a: echo requests that arrive with CE" "$(packets marked 'icmp[0] = 8 and src 192.168.241.2 and ip[1] & 3 = 3'), $(packets marked 'src fd00::2 and ip6[40] = 128 and ip6[1] & 0x30 = 0x30')" == "1, 1"
 }

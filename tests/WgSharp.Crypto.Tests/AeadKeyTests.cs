@@ -60,11 +60,13 @@ public class AeadKeyTests
         Assert.Throws<ObjectDisposedException>(() => key.Open(new byte[16], new AeadPacket[1]));
     }
 
+    /// <summary>tests/run lets these tests run a second time as on a processor without AVX-512, and says here what is to be found then.</summary>
     [Fact]
     public void The_implementation_has_a_name_and_cannot_change_once_a_key_exists()
     {
         using AeadKey key = new(Key);
-        Assert.Equal(AeadKey.Supported.First().ToString(), AeadKey.Implementation, ignoreCase: true);
+        string expected = Environment.GetEnvironmentVariable("WGSHARP_EXPECTED_AEAD") ?? AeadKey.Supported.First().ToString();
+        Assert.Equal(expected, AeadKey.Implementation, ignoreCase: true);
         Assert.False(AeadKey.TryDisable("sodium"));
         Assert.False(AeadKey.TryDisable("gso"));
         Assert.Throws<InvalidOperationException>(() => AeadKey.TryDisable("avx512"));

@@ -184,21 +184,13 @@ public class AeadRunTests
         byte[] buffer = new byte[128 * 1024];
         AeadPacket[] run = Pack([.. Enumerable.Repeat(1420, 45), 77], new Random(7), gap: 16, out _);
         AeadPacket[] single = Pack([64], new Random(7), gap: 16, out _);
-        key.Seal(buffer, run);
-        key.Open(buffer, run);
-        key.Seal(buffer, single);
-        key.Open(buffer, single);
-
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 50; i++)
+        Allocations.AssertNone(50, () =>
         {
             key.Seal(buffer, run);
             key.Open(buffer, run);
             key.Seal(buffer, single);
             key.Open(buffer, single);
-        }
-
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        });
     }
 
     [Theory]

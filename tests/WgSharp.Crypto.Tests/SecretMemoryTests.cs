@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 
 namespace WgSharp.Crypto.Tests;
 
@@ -75,6 +76,24 @@ public class SecretMemoryTests
     }
 
     [Fact]
+    public void Of_a_key_that_was_disposed_no_byte_is_left()
+    {
+        byte[] secret = [.. Enumerable.Repeat((byte)0x55, 32)];
+        using (var transport = new AeadKey(secret))
+        {
+            AssertLeavesNothing(transport, StateOf(transport).Span);
+        }
+
+        using (var privateKey = new PrivateKey(secret))
+        {
+            AssertLeavesNothing(privateKey, privateKey.Span);
+        }
+
+        using var presharedKey = new PresharedKey(secret);
+        AssertLeavesNothing(presharedKey, presharedKey.Span);
+    }
+
+    [Fact]
     public unsafe void The_pages_are_locked_and_left_out_of_core_dumps()
     {
         using var memory = new SecretMemory(32);
@@ -85,6 +104,17 @@ public class SecretMemoryTests
         Assert.Null(SecretMemory.LockRefusal);
         Assert.Contains(" lo", flags, StringComparison.Ordinal);
     }
+
+    /// <param name="bytes">The owner's: the pages stay, so that they can still be read when the owner has given them back.</param>
+    private static void AssertLeavesNothing(IDisposable owner, ReadOnlySpan<byte> bytes)
+    {
+        Assert.True(bytes.ContainsAnyExcept((byte)0));
+        owner.Dispose();
+        Assert.False(bytes.ContainsAnyExcept((byte)0));
+    }
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_state")]
+    private static extern ref SecretMemory StateOf(AeadKey key);
 
     /// <summary>VmFlags of the mapping that an address lies in (proc_pid_smaps(5)).</summary>
     private static string FlagsOf(nint address)

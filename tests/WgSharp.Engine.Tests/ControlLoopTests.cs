@@ -206,6 +206,64 @@ public sealed class ControlLoopTests : IDisposable
         Assert.Contains(_udp.Sent, sent => sent.Type == MessageType.CookieReply);
     }
 
+    [Fact]
+    public void A_session_that_we_began_is_confirmed_at_once_by_what_is_staged_or_else_by_a_keepalive()
+    {
+        Peer[] peers = [.. _hub.Peers.Take(2)];
+        Assert.All(peers, peer => _hub.Raise(peer, Attention.Handshake));
+        peers[1].Staged.Add(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 100));
+        _loop.TakeTurn();
+        List<Sent> initiations = [.. _udp.Sent];
+        Assert.All(initiations, sent => Assert.Equal(MessageType.HandshakeInitiation, sent.Type));
+        _udp.Sent.Clear();
+        Assert.All(initiations, initiation => Receive(Answer(initiation), initiation.To));
+        _loop.TakeTurn();
+        Assert.Equal(
+            [(EndpointOf(0), MessageSize.Keepalive), (EndpointOf(1), 128 + MessageSize.Keepalive)],
+            _udp.Sent.Where(sent => sent.Type == MessageType.TransportData).Select(sent => (sent.To, sent.Bytes.Length)));
+    }
+
+    [Fact]
+    public void A_port_that_is_taken_when_the_link_comes_up_is_asked_for_every_five_seconds_until_it_is_free_or_the_link_down()
+    {
+        _loop.LinkChanged(up: false, 1420, _moment);
+        _udp.OpenedAt.Clear();
+        _udp.IsTaken = true;
+        Instant up = _moment.Now;
+        _loop.LinkChanged(up: true, 1420, _moment);
+        RunOver(waits: 3);
+        _udp.IsTaken = false;
+        RunOver(waits: 3);
+        Assert.Equal([0, 5, 10, 15, 20], _udp.OpenedAt.Select(at => (int)(at - up).TotalSeconds));
+
+        _loop.LinkChanged(up: false, 1420, _moment);
+        _udp.IsTaken = true;
+        _loop.LinkChanged(up: true, 1420, _moment);
+        _loop.LinkChanged(up: false, 1420, _moment);
+        _udp.OpenedAt.Clear();
+        RunOver(waits: 3);
+        Assert.Empty(_udp.OpenedAt);
+    }
+
+    /// <summary>Turns, and between them the time goes to when the loop would wake up by itself, if it would.</summary>
+    private void RunOver(int waits)
+    {
+        for (int i = 0; i < waits; i++)
+        {
+            while (_loop.TakeTurn())
+            {
+                // Until the loop would sleep.
+            }
+
+            if (_loop.NextDeadline() is var wakes && wakes != Instant.Never)
+            {
+                _moment = _moment with { Now = wakes };
+            }
+        }
+
+        _loop.TakeTurn();
+    }
+
     /// <summary>Turns until nothing is left but what waits for the next window of cookies.</summary>
     private void RunTurns()
     {
@@ -307,7 +365,17 @@ public sealed class ControlLoopTests : IDisposable
 
         public List<Sent> Sent { get; } = [];
 
-        public ushort Open(ushort port, uint fwmark) => port;
+        /// <summary>Somebody else has the port.</summary>
+        public bool IsTaken { get; set; }
+
+        /// <summary>When it was tried, successfully or not.</summary>
+        public List<Instant> OpenedAt { get; } = [];
+
+        public ushort Open(ushort port, uint fwmark)
+        {
+            OpenedAt.Add(test._moment.Now);
+            return IsTaken ? throw new IOException("Address already in use", 98) : port;
+        }
 
         public void Try(ushort port, uint fwmark)
         {

@@ -1,46 +1,11 @@
 using System.Buffers.Binary;
-using System.Security.Cryptography;
-using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
-using WgSharp.Crypto;
-using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests;
 
 /// <summary>The stages of both paths on one thread and on virtual time, with a session between two devices: what the threads run, without the threads.</summary>
-public sealed class DataPathTests : IDisposable
+public sealed class DataPathTests : DataPathFixture
 {
-    private static readonly InetEndpoint EndpointA = new(TunnelPair.Address("192.0.2.1"), 1111);
-    private static readonly InetEndpoint EndpointB = new(TunnelPair.Address("192.0.2.2"), 2222);
-
-    private readonly Device _a = new(RandomNumberGenerator.Fill);
-    private readonly Device _b = new(RandomNumberGenerator.Fill);
-    private readonly LoopTun _tunA = new();
-    private readonly LoopTun _tunB = new();
-    private readonly LoopUdp _udp = new(EndpointA);
-    private readonly OutboundPath _outbound;
-    private readonly InboundPath _inbound;
-    private readonly PacketBatch _out = OutboundPath.CreateBatch();
-    private readonly PacketBatch _in = InboundPath.CreateBatch();
-    private readonly HandshakeQueue _handshakes = new(RandomNumberGenerator.Fill);
-    private readonly IWaiter _waiter = new FakeWaiter(() => Readiness.None, () => default);
-    private readonly List<string> _warnings = [];
-    private Moment _moment = new(new Instant(1_000_000_000_000), new UnixTime(1_700_000_000_000_000_000));
-
-    public DataPathTests()
-    {
-        using PrivateKey keyA = TunnelPair.NewKey();
-        using PrivateKey keyB = TunnelPair.NewKey();
-        Configure(_a, keyA, X25519.PublicKeyOf(keyB), "10.0.0.2", EndpointB);
-        Configure(_b, keyB, X25519.PublicKeyOf(keyA), "10.0.0.1", EndpointA);
-        Shake();
-        _outbound = new OutboundPath(Io(_tunA), _a, new TunnelLink(_a, _waiter), new WarningList(_warnings));
-        var link = new TunnelLink(_b, _waiter);
-        var screen = new HandshakeScreen(_b, _handshakes, link);
-        _inbound = new InboundPath(Io(_tunB), _b, link, screen, InboundPath.CreateCoalescer(GroFeatures.None), NullLogger.Instance);
-    }
-
     [Fact]
     public void Every_packet_of_a_batch_arrives_as_it_was_sent()
     {
@@ -178,20 +143,9 @@ public sealed class DataPathTests : IDisposable
     {
         _tunA.Packets = [.. Enumerable.Range(0, 40).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1300, i))];
         _tunB.Keeps = false;
-        for (int i = 0; i < 100; i++)
-        {
-            Assert.Equal(40, Cross());
-        }
-
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        int packets = 0;
-        for (int i = 0; i < 1000; i++)
-        {
-            packets += Cross();
-        }
-
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-        Assert.Equal(40_000, packets);
+        bool all = true;
+        Allocations.AssertNone(1000, () => all &= Cross() == 40);
+        Assert.True(all);
     }
 
     [Fact]
@@ -200,8 +154,26 @@ public sealed class DataPathTests : IDisposable
         var random = new Random(7);
         _tunB.Keeps = false;
         byte[] datagram = new byte[2000];
-        long allocated = 0;
-        for (int i = 0; i < 20_000; i++)
+        int i = 0;
+        int delivered = 0;
+        long TwentyThousand()
+        {
+            long allocated = 0;
+            for (int end = i + 20_000; i < end; i++)
+            {
+                MakeDatagram();
+                long before = GC.GetAllocatedBytesForCurrentThread();
+                delivered += Receive();
+                allocated += GC.GetAllocatedBytesForCurrentThread() - before;
+            }
+
+            return allocated;
+        }
+
+        TwentyThousand();
+        Allocations.AssertNone(TwentyThousand);
+        Assert.Equal(0, delivered);
+        void MakeDatagram()
         {
             int length = random.Next(0, datagram.Length);
             random.NextBytes(datagram.AsSpan(0, length));
@@ -212,221 +184,6 @@ public sealed class DataPathTests : IDisposable
             }
 
             _udp.Put(datagram.AsSpan(0, length));
-            long before = GC.GetAllocatedBytesForCurrentThread();
-            int delivered = Receive();
-            allocated += i < 1000 ? 0 : GC.GetAllocatedBytesForCurrentThread() - before;
-            Assert.Equal(0, delivered);
-        }
-
-        Assert.Equal(0, allocated);
-    }
-
-    public void Dispose()
-    {
-        _a.LinkDown();
-        _b.LinkDown();
-        _waiter.Dispose();
-    }
-
-    private int Cross()
-    {
-        Send();
-        return Receive();
-    }
-
-    private void Send()
-    {
-        _udp.RunCounts.Clear();
-        _udp.RunLengths.Clear();
-        _udp.HopLimits.Clear();
-        _outbound.Read(_out);
-        SplitPosition position = default;
-        bool more;
-        do
-        {
-            more = _outbound.Prepare(_out, ref position, _moment.Now);
-            OutboundPath.Seal(_out);
-            _outbound.Transmit(_out, _moment.Now);
-        }
-        while (more);
-    }
-
-    private int Receive()
-    {
-        int before = _tunB.WrittenCount;
-        while (_inbound.Receive(_in) == IoStatus.Done)
-        {
-            DatagramCursor cursor = default;
-            bool more;
-            do
-            {
-                more = _inbound.Classify(_in, ref cursor, _moment.Now);
-                InboundPath.Open(_in, _moment.Now);
-                _inbound.Accept(_in, _moment.Now);
-                _inbound.Deliver(_in);
-            }
-            while (more);
-        }
-
-        return _tunB.WrittenCount - before;
-    }
-
-    private void Shake()
-    {
-        byte[] initiation = new byte[148];
-        byte[] response = new byte[148];
-        Assert.True(_a.TryCreateInitiation(_a.Peers.First(), retry: false, _moment, initiation));
-        Assert.Equal(HandshakeOutcome.Respond, _b.Handle(initiation, EndpointA, default, 0, false, _moment, response, out int length, out _));
-        HandshakeOutcome outcome = _a.Handle(response.AsSpan(0, length), EndpointB, default, 0, false, _moment, initiation, out _, out _);
-        Assert.Equal(HandshakeOutcome.SessionEstablished, outcome);
-    }
-
-    private void Configure(Device device, PrivateKey? key, PublicKey peer, string allowed, InetEndpoint endpoint)
-    {
-        var configuration = new DeviceConfiguration { PrivateKey = key is null ? null : new PrivateKey(key.Span) };
-        var one = new PeerConfiguration { PublicKey = peer, Endpoint = endpoint };
-        one.AllowedIps.Add(new AllowedIpChange(IpPrefix.Of(TunnelPair.Address(allowed), 32), Remove: false));
-        configuration.Peers.Add(one);
-        device.Apply(configuration, _moment);
-        device.LinkUp(_moment);
-    }
-
-    private TunnelIo Io(ITunDevice tun) => new(tun, _udp, () => _moment, _ => _waiter, RandomNumberGenerator.Fill);
-
-    /// <summary>Reads the same packets again and again; allocates nothing by itself.</summary>
-    private sealed class WarningList(List<string> warnings) : ILogger
-    {
-        public IDisposable? BeginScope<TState>(TState state)
-            where TState : notnull => null;
-
-        public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Warning;
-
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
-            warnings.Add(formatter(state, exception));
-    }
-
-    private sealed class LoopTun : ITunDevice
-    {
-        public string Name => "loop0";
-
-        public byte[][] Packets { get; set; } = [];
-
-        public bool Keeps { get; set; } = true;
-
-        public List<byte[]> Written { get; } = [];
-
-        public int WrittenCount { get; private set; }
-
-        public IoStatus Read(PacketBatch batch)
-        {
-            int offset = 0;
-            foreach (byte[] packet in Packets)
-            {
-                packet.CopyTo(batch.Buffer.AsSpan(offset));
-                batch.Frames[batch.FrameCount++] = new TunFrame { Offset = offset, Length = packet.Length };
-                offset += packet.Length;
-            }
-
-            return IoStatus.Done;
-        }
-
-        public IoStatus Write(PacketBatch batch)
-        {
-            WrittenCount += batch.FrameCount;
-            for (int i = 0; i < batch.FrameCount && Keeps; i++)
-            {
-                BufferSlice slice = batch.Slices[batch.Frames[i].FirstSlice];
-                Written.Add(batch.Buffer.AsSpan(slice.Offset, slice.Length).ToArray());
-            }
-
-            return IoStatus.Done;
-        }
-
-        public void Dispose()
-        {
-        }
-    }
-
-    /// <summary>What is sent is what is received next, run by run as one train, as UDP_SEGMENT and UDP_GRO do.</summary>
-    private sealed class LoopUdp(InetEndpoint from) : IUdpSocket
-    {
-        private const int MaxTrains = 128;
-        private readonly byte[] _bytes = new byte[MaxTrains * 65536];
-        private readonly (int Length, int Stride)[] _trains = new (int, int)[MaxTrains];
-        private int _count;
-        private int _received;
-
-        public List<int> RunCounts { get; } = new(MaxTrains);
-
-        public List<int> RunLengths { get; } = new(MaxTrains);
-
-        public List<byte> HopLimits { get; } = new(MaxTrains);
-
-        public void Put(ReadOnlySpan<byte> datagram)
-        {
-            datagram.CopyTo(_bytes);
-            _trains[0] = (datagram.Length, datagram.Length);
-            _count = 1;
-            _received = 0;
-        }
-
-        /// <summary>What was received comes a second time.</summary>
-        public void Rewind() => _received = 0;
-
-        public void Corrupt(int offset) => _bytes[offset] ^= 1;
-
-        public ushort Open(ushort port, uint fwmark) => port;
-
-        public void Try(ushort port, uint fwmark)
-        {
-        }
-
-        public void Close()
-        {
-        }
-
-        public void SetMark(uint fwmark)
-        {
-        }
-
-        public IoStatus Receive(PacketBatch batch)
-        {
-            for (; _received < _count && batch.TrainCount < batch.Trains.Length; _received++)
-            {
-                (int length, int stride) = _trains[_received];
-                int offset = batch.TrainCount * 65536;
-                _bytes.AsSpan(_received * 65536, length).CopyTo(batch.Buffer.AsSpan(offset));
-                batch.Trains[batch.TrainCount++] = new DatagramTrain { Offset = offset, Length = length, Stride = stride, Source = from };
-            }
-
-            return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.WouldBlock;
-        }
-
-        public void Send(PacketBatch batch, int first, int count)
-        {
-            _count = 0;
-            _received = 0;
-            for (int r = first; r < first + count; r++)
-            {
-                ref PacketRun run = ref batch.Runs[r];
-                run.Outcome = SendOutcome.Sent;
-                RunCounts.Add(run.Count);
-                RunLengths.Add(run.Length);
-                HopLimits.Add(run.HopLimit);
-                batch.Buffer.AsSpan(run.Offset, run.Length).CopyTo(_bytes.AsSpan(_count * 65536));
-                _trains[_count++] = (run.Length, run.Stride);
-            }
-        }
-
-        /// <summary>Of the path to everyone.</summary>
-        public int Mtu { get; set; } = 1500;
-
-        public int PathMtu(Endpoint endpoint, Instant now) => Mtu;
-
-        public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) => SendOutcome.Lost;
-
-        public void Dispose()
-        {
         }
     }
 }

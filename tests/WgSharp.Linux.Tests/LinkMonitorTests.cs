@@ -179,19 +179,27 @@ public sealed class LinkMonitorTests : IDisposable
     {
         using TunDevice tun = Create();
         using LinkMonitor monitor = Watch(tun);
-        string batch = string.Join('\n', Enumerable.Range(1, 2000).Select(i => $"link set wgt0 mtu {1000 + (i % 400)}"));
-        string file = Path.GetTempFileName();
-        try
-        {
-            File.WriteAllText(file, batch + "\nlink set wgt0 mtu 1777\n");
-            _home.Ip($"-batch {file}");
-        }
-        finally
-        {
-            File.Delete(file);
-        }
-
+        Change(2000, last: 1777);
         Assert.Equal(1777, Last(state => state.Mtu == 1777).Mtu);
+    }
+
+    [Fact]
+    public void Of_more_changes_than_the_kernel_keeps_the_last_state_is_found_out()
+    {
+        using TunDevice tun = Create();
+        using var goOn = new ManualResetEventSlim();
+        using LinkMonitor monitor = _home.Run(() => new LinkMonitor(tun, state =>
+        {
+            _reports.Add(state);
+            goOn.Wait();
+        }));
+        Next();
+
+        // While it is at its first report, nobody reads: all but the first hundred or so are lost, the last one among them.
+        Change(2000, last: 1777);
+        goOn.Set();
+        Assert.Equal(1777, Last(state => state.Mtu == 1777).Mtu);
+        Assert.InRange(_reports.Count, 0, 1000);
     }
 
     [Fact]
@@ -244,6 +252,22 @@ public sealed class LinkMonitorTests : IDisposable
     private static int Descriptors() => Directory.EnumerateFiles("/proc/self/fd").Count(path =>
         new FileInfo(path).LinkTarget is { } target
         && (target.Contains("eventpoll", StringComparison.Ordinal) || target.Contains("eventfd", StringComparison.Ordinal)));
+
+    /// <summary>Sets the MTU again and again, at last to the one given.</summary>
+    private void Change(int times, int last)
+    {
+        string batch = string.Join('\n', Enumerable.Range(1, times).Select(i => $"link set wgt0 mtu {1000 + (i % 400)}"));
+        string file = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllText(file, $"{batch}\nlink set wgt0 mtu {last}\n");
+            _home.Ip($"-batch {file}");
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+    }
 
     private TunDevice Create(KernelFeature disabled = KernelFeature.None) =>
         _home.Run(() => TunDevice.Create("wgt0", new KernelFeatures(disabled)));

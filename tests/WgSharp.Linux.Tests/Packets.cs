@@ -97,23 +97,6 @@ internal static class Packets
         source is null ? InetAddress.None : InetAddress.From(IPAddress.Parse(source)),
         sourceInterface);
 
-    /// <summary>Bytes allocated by this thread while the action runs again and again, after it ran often enough to be compiled.</summary>
-    internal static long AllocatedBy(Action action)
-    {
-        for (int i = 0; i < 50; i++)
-        {
-            action();
-        }
-
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 200; i++)
-        {
-            action();
-        }
-
-        return GC.GetAllocatedBytesForCurrentThread() - before;
-    }
-
     private static uint Sum(ReadOnlySpan<byte> bytes, uint sum)
     {
         for (int i = 0; i < bytes.Length; i += 2)

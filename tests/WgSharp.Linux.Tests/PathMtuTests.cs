@@ -54,5 +54,28 @@ public sealed class PathMtuTests : IDisposable
         Assert.Equal(4, mtus.Questions);
     }
 
+    [Theory]
+    [InlineData("", "10.9.0.2", "10.9.0.1/24")]
+    [InlineData("-6", "fd09::2", "fd09::1/64")]
+    public void The_mark_decides_by_which_rules_the_route_is_found(string family, string remote, string address)
+    {
+        _namespace.Ip("link add up0 mtu 1400 type veth peer name up1");
+        _namespace.Ip("link set up1 up");
+        _namespace.Ip("link set up0 up");
+        _namespace.Ip($"address add {address} dev up0 {(family.Length > 0 ? "nodad" : string.Empty)}");
+        _namespace.Ip($"{family} route add {remote} dev up0 mtu lock 1300 table 77");
+        _namespace.Ip($"{family} rule add fwmark 7 table 77");
+        using RouteNews news = _namespace.Run(() => new RouteNews(new KernelFeatures()));
+        using var mtus = new PathMtus(news);
+        var now = new Instant(1_000_000_000_000);
+        Assert.Equal([1400], AskAll(mtus, [Packets.Endpoint(remote, 9)], now));
+        mtus.SetMark(7);
+        Assert.Equal([1300], AskAll(mtus, [Packets.Endpoint(remote, 9)], now));
+        mtus.SetMark(8);
+        Assert.Equal([1400], AskAll(mtus, [Packets.Endpoint(remote, 9)], now));
+        mtus.SetMark(0);
+        Assert.Equal([1400], AskAll(mtus, [Packets.Endpoint(remote, 9)], now));
+    }
+
     private int[] AskAll(PathMtus mtus, Endpoint[] endpoints, Instant now) => _namespace.Run(() => endpoints.Select(endpoint => mtus.Of(endpoint, now)).ToArray());
 }

@@ -334,20 +334,9 @@ public sealed class AllowedIpsTests(ITestOutputHelper output)
         AllowedIps ips = _table.Publish();
         byte[] four = Bytes("10.1.1.1");
         byte[] sixteen = Bytes("2001:db8::1");
-        int found = 0;
-        long before = 0;
-        for (int i = 0; i < 2000; i++)
-        {
-            if (i == 1000)
-            {
-                before = GC.GetAllocatedBytesForCurrentThread();
-            }
-
-            found += ips.Lookup(four) == _a && ips.Lookup(sixteen) == _b ? 1 : 0;
-        }
-
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
-        Assert.Equal(2000, found);
+        bool found = true;
+        Allocations.AssertNone(1000, () => found &= ips.Lookup(four) == _a && ips.Lookup(sixteen) == _b);
+        Assert.True(found);
     }
 
     private Peer? Lookup(string address) => _table.Publish().Lookup(Bytes(address));

@@ -1,28 +1,23 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Reflection;
+using System.Text;
 
 namespace WgSharp.Tests;
 
-/// <summary>The executable as a user starts it: needs root, makes a TUN interface whose link stays down.</summary>
+/// <summary>The executable as a user starts it, in namespaces of its own: needs root, makes a TUN interface.</summary>
 public sealed class DaemonTests : IDisposable
 {
     private static readonly TimeSpan Long = TimeSpan.FromMinutes(1);
 
-    private readonly string _interface = $"wgt{Environment.ProcessId % 10_000_000}{(char)('a' + (Environment.TickCount64 % 26))}";
-    private readonly List<Process> _started = [];
+    private readonly string _interface = "wgt0";
+    private readonly TestMachine _machine = new();
 
-    private string SocketPath => $"/var/run/wireguard/{_interface}.sock";
+    private string SocketPath => _machine.PathOf($"/run/wireguard/{_interface}.sock");
 
-    public void Dispose()
-    {
-        if (Directory.Exists($"/sys/class/net/{_interface}"))
-        {
-            Run("ip", "link", "del", _interface);
-        }
+    private bool HasInterface => Directory.Exists(_machine.PathOf($"/sys/class/net/{_interface}"));
 
-        _started.ForEach(process => process.Dispose());
-    }
+    public void Dispose() => _machine.Dispose();
 
     [Fact]
     public void The_command_returns_when_everything_stands_and_the_daemon_has_left_its_caller()
@@ -30,7 +25,7 @@ public sealed class DaemonTests : IDisposable
         (int status, string output) = Daemon(_interface);
 
         Assert.Equal((0, string.Empty), (status, output));
-        string link = Run("ip", "-o", "link", "show", _interface).Output;
+        string link = _machine.Run("ip", "-o", "link", "show", _interface).Output;
         Assert.Contains("mtu 1420", link, StringComparison.Ordinal);
         Assert.DoesNotContain(",UP", link, StringComparison.Ordinal);
         Assert.Equal(Convert.ToInt32("600", 8), (int)File.GetUnixFileMode(SocketPath));
@@ -68,7 +63,7 @@ public sealed class DaemonTests : IDisposable
 
         File.Delete(SocketPath);
 
-        Await(() => !Directory.Exists($"/sys/class/net/{_interface}"));
+        Await(() => !HasInterface);
     }
 
     [Fact]
@@ -76,7 +71,7 @@ public sealed class DaemonTests : IDisposable
     {
         Assert.Equal(0, Daemon(_interface).Status);
 
-        Run("ip", "link", "del", _interface);
+        _machine.Run("ip", "link", "del", _interface);
 
         Await(() => !File.Exists(SocketPath));
     }
@@ -89,9 +84,9 @@ public sealed class DaemonTests : IDisposable
     {
         Assert.Equal(0, Daemon(_interface).Status);
 
-        Run("kill", "-" + signal, DaemonProcess().ToString());
+        Signal(signal, DaemonProcess());
 
-        Await(() => !File.Exists(SocketPath) && !Directory.Exists($"/sys/class/net/{_interface}"));
+        Await(() => !File.Exists(SocketPath) && !HasInterface);
     }
 
     [Fact]
@@ -110,9 +105,9 @@ public sealed class DaemonTests : IDisposable
     [Fact]
     public void In_the_foreground_it_says_what_it_found_and_ends_with_success()
     {
-        Process daemon = Start([_interface, "--foreground", "--disable=gso,tso"]);
+        Process daemon = _machine.Start(Executable, _interface, "--foreground", "--disable=gso,tso");
         string? line = daemon.StandardError.ReadLine();
-        Run("kill", "-TERM", daemon.Id.ToString());
+        Signal("TERM", DaemonProcess());
 
         Assert.True(daemon.WaitForExit(Long));
         Assert.Equal(0, daemon.ExitCode);
@@ -140,10 +135,35 @@ public sealed class DaemonTests : IDisposable
         Assert.Single(output.TrimEnd('\n').Split('\n'));
     }
 
+    [Theory]
+    [InlineData("get=1\n\n")]
+    [InlineData("set=1\nlisten_port=51820\n\n")]
+    public void A_request_finds_the_link_as_it_was_announced_before(string request)
+    {
+        Assert.Equal(0, Daemon(_interface).Status);
+        using var client = new UapiClient(SocketPath);
+        int daemon = DaemonProcess();
+        for (int round = 0; round < 5; round++)
+        {
+            _machine.Run("ip", "link", "set", _interface, "down");
+            AskAndWait(client, "get=1\n\n");
+            Assert.Empty(OpenPorts(daemon));
+
+            // While the daemon stands still there is more and more news of its link, the last of it that it is up, and then a request. It must not
+            // take the request for the first of all: when it has answered, its sockets are open.
+            Signal("STOP", daemon);
+            string news = string.Concat(Enumerable.Range(0, 40).Select(i => $"link set {_interface} mtu {1300 + i}\n"));
+            _machine.RunInput("ip", $"{news}link set {_interface} up\n", "-batch", "-");
+            client.Socket.Send(Encoding.ASCII.GetBytes(request));
+            Signal("CONT", daemon);
+            AskAndWait(client, string.Empty);
+            Assert.NotEmpty(OpenPorts(daemon));
+        }
+    }
+
     [Fact]
     public void A_stale_socket_is_no_obstacle()
     {
-        Directory.CreateDirectory("/var/run/wireguard");
         using (var dead = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
         {
             dead.Bind(new UnixDomainSocketEndPoint(SocketPath + ".dead"));
@@ -157,31 +177,37 @@ public sealed class DaemonTests : IDisposable
 
     private static void Await(Func<bool> condition) => Assert.True(SpinWait.SpinUntil(condition, Long));
 
-    private static (int Status, string Output) Run(string program, params string[] arguments) => Finish(Process.Start(Redirected(program, arguments))!);
-
-    private (int Status, string Output) Daemon(params string[] arguments) => Finish(Start(arguments));
-
-    private Process Start(string[] arguments)
+    private static void Signal(string signal, int process)
     {
-        Process process = Process.Start(Redirected(Executable, arguments))!;
-        _started.Add(process);
-        return process;
+        using Process kill = Process.Start("kill", ["-" + signal, process.ToString()]);
+        kill.WaitForExit();
+        Assert.Equal(0, kill.ExitCode);
     }
 
-    private static (int Status, string Output) Finish(Process process)
+    private (int Status, string Output) Daemon(params string[] arguments) => _machine.Run(Executable, arguments);
+
+    /// <summary>As it is called from outside.</summary>
+    private int DaemonProcess() => _machine.Processes().First(process => CommandLineOf(process) is [_, var name, ..] && name == _interface);
+
+    /// <summary>Without a thread that would have to be woken first.</summary>
+    private static void AskAndWait(UapiClient client, string request)
     {
-        // To the end of both streams: they end only when nobody holds them any more.
-        string output = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output);
+        client.Socket.Send(Encoding.ASCII.GetBytes(request));
+        byte[] answer = new byte[4096];
+        int received = 0;
+        while (!answer.AsSpan(0, received).EndsWith("\n\n"u8))
+        {
+            int more = client.Socket.Receive(answer, received, answer.Length - received, SocketFlags.None);
+            Assert.NotEqual(0, more);
+            received += more;
+        }
+
+        Assert.EndsWith("errno=0\n\n", Encoding.ASCII.GetString(answer, 0, received), StringComparison.Ordinal);
     }
 
-    private static ProcessStartInfo Redirected(string program, string[] arguments) =>
-        new(program, arguments) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
-
-    private int DaemonProcess() => Directory.GetDirectories("/proc")
-        .Select(directory => int.TryParse(Path.GetFileName(directory), out int process) ? process : 0)
-        .First(process => process != 0 && CommandLineOf(process) is [_, var name, _] && name == _interface);
+    /// <summary>proc_net(5): the second column ends in the port, in hexadecimal.</summary>
+    private static int[] OpenPorts(int process) =>
+        [.. File.ReadLines($"/proc/{process}/net/udp").Skip(1).Select(line => Convert.ToInt32(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1].Split(':')[1], 16))];
 
     private static string[] CommandLineOf(int process)
     {

@@ -12,7 +12,12 @@ public sealed class GsoSplitterTests
     {
         byte[] bytes = new byte[payload];
         new Random(seed).NextBytes(bytes);
-        byte[] packet = InnerPackets.Build(flow, bytes, id: 0xFFFE, sequence: 0xFFFFFF00, flags);
+        return Super(flow, bytes, segment, flags, partial);
+    }
+
+    private static WireFrame Super(Flow flow, byte[] payload, int segment, byte flags = InnerPackets.Ack, bool partial = true)
+    {
+        byte[] packet = InnerPackets.Build(flow, payload, id: 0xFFFE, sequence: 0xFFFFFF00, flags);
         int start = flow.TransportStart;
         int offset = flow.IsTcp ? 16 : 6;
         if (partial)
@@ -107,6 +112,35 @@ public sealed class GsoSplitterTests
         VirtioNetHeader header = new() { Flags = VirtioNetHeader.NeedsCsum, CsumStart = 20, CsumOffset = 6 };
         byte[] sent = Assert.Single(OffloadBatches.Split([new WireFrame(header, packet)]));
         Assert.Equal(0xFFFF, BinaryPrimitives.ReadUInt16BigEndian(sent.AsSpan(26)));
+    }
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void A_segments_checksum_of_zero_is_written_as_all_ones_for_UDP_and_stays_zero_for_TCP(bool isIPv6, bool isTcp)
+    {
+        Flow flow = new() { IsIPv6 = isIPv6, IsTcp = isTcp };
+        int checksum = flow.TransportStart + (isTcp ? 16 : 6);
+        byte[] payload = new byte[3000];
+        new Random(1).NextBytes(payload);
+        for (int segment = 0; segment < 3; segment++)
+        {
+            // What the second word of the segment has to be, so that its sum becomes all ones.
+            payload.AsSpan((segment * 1000) + 2, 2).Clear();
+            byte[] packet = Segments(flow, payload)[segment];
+            packet.AsSpan(checksum, 2).CopyTo(payload.AsSpan((segment * 1000) + 2));
+        }
+
+        Assert.All(Segments(flow, payload), packet =>
+        {
+            Assert.Equal(isTcp ? 0 : 0xFFFF, BinaryPrimitives.ReadUInt16BigEndian(packet.AsSpan(checksum)));
+            InnerPackets.AssertWellFormed(packet);
+        });
+        static List<byte[]> Segments(Flow flow, byte[] payload)
+        {
+            List<byte[]> packets = OffloadBatches.Split([Super(flow, payload, 1000)]);
+            Assert.Equal(3, packets.Count);
+            return packets;
+        }
     }
 
     [Fact]
@@ -235,14 +269,10 @@ public sealed class GsoSplitterTests
     public void Splitting_allocates_nothing()
     {
         PacketBatch batch = OffloadBatches.Read([Super(new Flow(), 60_000, 1368), Super(new Flow { IsTcp = false, IsIPv6 = true }, 60_000, 1368)]);
-        Split(batch);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        Split(batch);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-        static void Split(PacketBatch batch)
+        Allocations.AssertNone(10, () =>
         {
             SplitPosition position = default;
             GsoSplitter.Split(batch, ref position, 1420);
-        }
+        });
     }
 }

@@ -25,6 +25,15 @@ public sealed class InternetChecksumTests
         }
     }
 
+    [Theory]
+    [InlineData(0u, 0)]
+    [InlineData(0xFFFFu, 0xFFFF)]
+    [InlineData(0x10000u, 1)]
+    [InlineData(0x1FFFFu, 1)]
+    [InlineData(0xFFFF_0001u, 1)]
+    [InlineData(0xFFFF_FFFFu, 0xFFFF)]
+    public void Folding_adds_the_carry_of_the_carry_too(uint sum, int folded) => Assert.Equal(folded, InternetChecksum.Fold(sum));
+
     [Fact]
     public void The_longest_packet_of_all_ones_does_not_overflow()
     {

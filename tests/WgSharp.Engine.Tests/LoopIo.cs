@@ -1,0 +1,161 @@
+using Microsoft.Extensions.Logging;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Tests;
+
+/// <summary>Keeps what would stand in the log as a warning.</summary>
+internal sealed class WarningList(List<string> warnings) : ILogger
+{
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Warning;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        warnings.Add(formatter(state, exception));
+}
+
+/// <summary>Reads the same packets again and again; allocates nothing by itself.</summary>
+internal sealed class LoopTun : ITunDevice
+{
+    public string Name => "loop0";
+
+    public byte[][] Packets { get; set; } = [];
+
+    public bool Keeps { get; set; } = true;
+
+    /// <summary>Super-packets are refused, as by a kernel that does not like them.</summary>
+    public bool RefusesSuperPackets { get; set; }
+
+    public List<byte[]> Written { get; } = [];
+
+    public int WrittenCount { get; private set; }
+
+    public IoStatus Read(PacketBatch batch)
+    {
+        int offset = 0;
+        foreach (byte[] packet in Packets)
+        {
+            packet.CopyTo(batch.Buffer.AsSpan(offset));
+            batch.Frames[batch.FrameCount++] = new TunFrame { Offset = offset, Length = packet.Length };
+            offset += packet.Length;
+        }
+
+        return IoStatus.Done;
+    }
+
+    public IoStatus Write(PacketBatch batch)
+    {
+        for (int i = 0; i < batch.FrameCount; i++)
+        {
+            ref TunFrame frame = ref batch.Frames[i];
+            frame.Refused = RefusesSuperPackets && frame.SliceCount > 1;
+            WrittenCount += frame.Refused ? 0 : 1;
+            if (Keeps && !frame.Refused)
+            {
+                BufferSlice slice = batch.Slices[frame.FirstSlice];
+                Written.Add(batch.Buffer.AsSpan(slice.Offset, slice.Length).ToArray());
+            }
+        }
+
+        return IoStatus.Done;
+    }
+
+    public void Dispose()
+    {
+    }
+}
+
+/// <summary>What is sent is what is received next, run by run as one train, as UDP_SEGMENT and UDP_GRO do.</summary>
+internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
+{
+    private const int MaxTrains = 128;
+    private readonly byte[] _bytes = new byte[MaxTrains * 65536];
+    private readonly (int Length, int Stride)[] _trains = new (int, int)[MaxTrains];
+    private int _count;
+    private int _received;
+
+    /// <summary>Where the datagrams seem to come from.</summary>
+    public InetEndpoint From { get; set; } = from;
+
+    /// <summary>What becomes of a run; null: it is sent.</summary>
+    public Func<PacketRun, SendOutcome>? Outcome { get; set; }
+
+    public List<int> RunCounts { get; } = new(MaxTrains);
+
+    public List<int> RunLengths { get; } = new(MaxTrains);
+
+    public List<byte> HopLimits { get; } = new(MaxTrains);
+
+    public void Put(ReadOnlySpan<byte> datagram)
+    {
+        datagram.CopyTo(_bytes);
+        _trains[0] = (datagram.Length, datagram.Length);
+        _count = 1;
+        _received = 0;
+    }
+
+    /// <summary>What was received comes a second time.</summary>
+    public void Rewind() => _received = 0;
+
+    public void Corrupt(int offset) => _bytes[offset] ^= 1;
+
+    public ushort Open(ushort port, uint fwmark) => port;
+
+    public void Try(ushort port, uint fwmark)
+    {
+    }
+
+    public void Close()
+    {
+    }
+
+    public void SetMark(uint fwmark)
+    {
+    }
+
+    public IoStatus Receive(PacketBatch batch)
+    {
+        for (; _received < _count && batch.TrainCount < batch.Trains.Length; _received++)
+        {
+            (int length, int stride) = _trains[_received];
+            int offset = batch.TrainCount * 65536;
+            _bytes.AsSpan(_received * 65536, length).CopyTo(batch.Buffer.AsSpan(offset));
+            batch.Trains[batch.TrainCount++] = new DatagramTrain { Offset = offset, Length = length, Stride = stride, Source = From };
+        }
+
+        return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.WouldBlock;
+    }
+
+    public void Send(PacketBatch batch, int first, int count)
+    {
+        _count = 0;
+        _received = 0;
+        for (int r = first; r < first + count; r++)
+        {
+            ref PacketRun run = ref batch.Runs[r];
+            run.Outcome = Outcome?.Invoke(run) ?? SendOutcome.Sent;
+            if (run.Outcome != SendOutcome.Sent)
+            {
+                continue;
+            }
+
+            RunCounts.Add(run.Count);
+            RunLengths.Add(run.Length);
+            HopLimits.Add(run.HopLimit);
+            batch.Buffer.AsSpan(run.Offset, run.Length).CopyTo(_bytes.AsSpan(_count * 65536));
+            _trains[_count++] = (run.Length, run.Stride);
+        }
+    }
+
+    /// <summary>Of the path to everyone.</summary>
+    public int Mtu { get; set; } = 1500;
+
+    public int PathMtu(Endpoint endpoint, Instant now) => Mtu;
+
+    public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) => SendOutcome.Lost;
+
+    public void Dispose()
+    {
+    }
+}

@@ -26,8 +26,8 @@ disk() { # host image [option of systemd-nspawn...]
 	switches[$name]="${*:3}"
 	[[ -e $MACHINES/$image ]] || fail "the disk '$image' is not prepared: the scenario's comment has to say '# machines: $image'"
 	mkdir -p "$lab/$name/disk"/{upper,work,root}
-	local lower=$MACHINES/$image:$MACHINES/debian
-	[[ $image != debian ]] || lower=$MACHINES/debian
+	local lower=$MACHINES/$image
+	grep -q '^# release: ' "$library/../machines/$image" || lower+=:$MACHINES/debian
 	[[ ! -v machine[$name] ]] || lower=$KERNEL_KIT/disk:$lower
 	mount -t overlay overlay -o "lowerdir=$lower,upperdir=$lab/$name/disk/upper,workdir=$lab/$name/disk/work" "$lab/$name/disk/root" ||
 		fail "$lab is on a file system that cannot keep a machine's disk (overlay)"

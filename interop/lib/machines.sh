@@ -50,11 +50,15 @@ install_implementation() { # host root
 	mkdir -p "$root/etc/systemd/system/wg-quick@.service.d"
 	printf '[Service]\nEnvironment=WG_QUICK_USERSPACE_IMPLEMENTATION=%s\n' "$program" \
 		>"$root/etc/systemd/system/wg-quick@.service.d/implementation.conf"
-	# Where this kernel has WireGuard, wg-quick is the copy that leaves it aside.
+	leave_kernel_aside "$root"
+}
+
+# Where this kernel has WireGuard, wg-quick is the copy that leaves it aside.
+leave_kernel_aside() { # root
 	if [[ $QUICK != "$(type -P wg-quick)" ]]; then
-		mkdir -p "$root/usr/local/lib/quick"
-		cp "${QUICK%/*}"/* "$root/usr/local/lib/quick/"
-		ln -sf /usr/local/lib/quick/wg-quick "$root/usr/bin/wg-quick"
+		mkdir -p "$1/usr/local/lib/quick"
+		cp "${QUICK%/*}"/* "$1/usr/local/lib/quick/"
+		ln -sf /usr/local/lib/quick/wg-quick "$1/usr/bin/wg-quick"
 	fi
 }
 

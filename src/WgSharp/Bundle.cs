@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
 
@@ -10,23 +9,19 @@ namespace WgSharp;
 /// </summary>
 internal static class Bundle
 {
+    // Nothing refers to it: the runtime finds it by its name when it prints a stack.
+    private static readonly AssemblyName _unreferenced = new("System.Diagnostics.StackTrace");
+
     /// <summary>Opens all that has not been needed yet, mostly what failures are told with. From then on the file may be replaced or deleted.</summary>
     public static void OpenWhole()
     {
         var seen = new HashSet<string>(StringComparer.Ordinal);
-        var waiting = new Queue<Assembly>();
-
-        // Nobody references the second: the runtime finds it by its name, when it prints a stack.
-        waiting.Enqueue(typeof(Bundle).Assembly);
-        waiting.Enqueue(typeof(StackFrameExtensions).Assembly);
-        while (waiting.TryDequeue(out Assembly? assembly))
+        var waiting = new Queue<AssemblyName>([typeof(Bundle).Assembly.GetName(), _unreferenced]);
+        while (waiting.TryDequeue(out AssemblyName? name))
         {
-            foreach (AssemblyName reference in ReferencesOf(assembly))
+            if (seen.Add(name.Name!) && TryLoad(name) is { } assembly)
             {
-                if (seen.Add(reference.Name!) && TryLoad(reference) is { } loaded)
-                {
-                    waiting.Enqueue(loaded);
-                }
+                Array.ForEach(ReferencesOf(assembly), waiting.Enqueue);
             }
         }
     }

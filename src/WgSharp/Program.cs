@@ -112,10 +112,11 @@ internal static class Program
             Detach.SignalReady();
         }
 
+        // Who waits for the interface need not wait for this.
+        Bundle.OpenWhole();
         TellManager(log, ServiceManager.Ready, detached);
         TunnelService service = host.Services.GetRequiredService<TunnelService>();
         service.TellWhatWasFound();
-        Bundle.OpenWhole();
         signals.Wait();
         TellManager(log, ServiceManager.Stopping, detached);
         host.StopAsync().GetAwaiter().GetResult();

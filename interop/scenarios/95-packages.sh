@@ -110,6 +110,14 @@ without_wg_quick() {
 	check "another process" "$(served_by)" != "$daemon"
 }
 
+# /dev/net/tun is not there: made, if that is allowed, or missed in a sentence. (An old libc has fewer functions.)
+without_tun() {
+	local answer status=0
+	answer=$(on vps sh -c 'umount /dev/net/tun; rm /dev/net/tun; wgsharp wg5' 2>&1) || status=$?
+	check "without /dev/net/tun, status and words" "$status $answer" =~ ^('0 '$|'1 wgsharp: '[^$'\n']*$)
+	[[ $status -ne 0 ]] || on vps ip link delete wg5
+}
+
 left_behind() {
 	on vps find / -xdev -name '*wgsharp*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/proc/*' -not -path '/sys/*' | sort | tr '\n' ' '
 }
@@ -130,6 +138,7 @@ package_life() { # image
 	changes_version 0.0.1 0.0.2
 	changes_version 0.0.2 0.0.1
 	without_wg_quick
+	without_tun
 	apt remove wgsharp
 	check "removed: daemons, interfaces" "$(served_by || true) $(on vps wg show interfaces)" == ' '
 	check "what is left is settings, and that it was enabled" "$(left_behind)" \

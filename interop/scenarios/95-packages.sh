@@ -8,7 +8,7 @@ packaging=$library/../../packaging
 packages_for() { # host
 	local version build=$WGSHARP
 	for version in 0.0.1 0.0.2; do
-		SOURCE_DATE_EPOCH=1767225600 LEVEL=1 "$packaging/pack" "$build" "${WGSHARP%/*}/libsodium.so.23" "$version" "$lab/$1/disk/root/root" package
+		SOURCE_DATE_EPOCH=1767225600 HASTE=1 "$packaging/pack" "$build" "${WGSHARP%/*}/libsodium.so.23" "$version" "$lab/$1/disk/root/root" package
 		build=$lab/moved
 		[[ -e $build ]] || { python3 "$library/moved.py" "$WGSHARP" "$build" && chmod 755 "$build"; }
 	done
@@ -150,17 +150,17 @@ package_life() { # image
 
 # The package on Debian 11: installed, enabled, rebooted; upgraded and downgraded with pings running, none lost; its own unit; removed, purged.
 # machines: debian11
-# limit: 90
+# limit: 120
 scenario_package_on_debian_11() { package_life debian11; }
 
 # The same on Debian 12.
 # machines: debian
-# limit: 90
+# limit: 120
 scenario_package_on_debian_12() { package_life debian; }
 
 # The same on Debian 13.
 # machines: debian13
-# limit: 90
+# limit: 120
 scenario_package_on_debian_13() { package_life debian13; }
 
 # A file that is replaced while a daemon runs from it is never opened again, not even to tell of a failure with its stack.
@@ -190,12 +190,12 @@ scenario_executable_replaced() {
 
 # The tarball on Debian 12, on a server without libsodium: installed, enabled, rebooted, installed once more with pings running, removed.
 # machines: debian
-# limit: 90
+# limit: 120
 scenario_tarball() {
 	local daemon answer status=0
 	server debian
 	on vps sh -c 'rm -f /usr/lib/x86_64-linux-gnu/libsodium*'
-	SOURCE_DATE_EPOCH=1767225600 LEVEL=1 "$packaging/pack" "$WGSHARP" "${WGSHARP%/*}/libsodium.so.23" 0.0.1 "$lab" tarball
+	SOURCE_DATE_EPOCH=1767225600 HASTE=1 "$packaging/pack" "$WGSHARP" "${WGSHARP%/*}/libsodium.so.23" 0.0.1 "$lab" tarball
 	feed vps tar -C /root -xz <"$lab/wgsharp-0.0.1-linux-x64.tar.gz"
 	on vps rm /root/wgsharp_0.0.1_amd64.deb /root/wgsharp_0.0.2_amd64.deb
 	old_glibc /root/wgsharp-0.0.1-linux-x64/install

@@ -26,8 +26,8 @@ disk() { # host image [option of systemd-nspawn...]
 	switches[$name]="${*:3}"
 	[[ -e $MACHINES/$image ]] || fail "the disk '$image' is not prepared: the scenario's comment has to say '# machines: $image'"
 	mkdir -p "$lab/$name/disk"/{upper,work,root}
-	local lower=$MACHINES/$image:$MACHINES/debian
-	[[ $image != debian ]] || lower=$MACHINES/debian
+	local lower=$MACHINES/$image
+	grep -q '^# release: ' "$library/../machines/$image" || lower+=:$MACHINES/debian
 	[[ ! -v machine[$name] ]] || lower=$KERNEL_KIT/disk:$lower
 	mount -t overlay overlay -o "lowerdir=$lower,upperdir=$lab/$name/disk/upper,workdir=$lab/$name/disk/work" "$lab/$name/disk/root" ||
 		fail "$lab is on a file system that cannot keep a machine's disk (overlay)"
@@ -50,11 +50,15 @@ install_implementation() { # host root
 	mkdir -p "$root/etc/systemd/system/wg-quick@.service.d"
 	printf '[Service]\nEnvironment=WG_QUICK_USERSPACE_IMPLEMENTATION=%s\n' "$program" \
 		>"$root/etc/systemd/system/wg-quick@.service.d/implementation.conf"
-	# Where this kernel has WireGuard, wg-quick is the copy that leaves it aside.
+	leave_kernel_aside "$root"
+}
+
+# Where this kernel has WireGuard, wg-quick is the copy that leaves it aside.
+leave_kernel_aside() { # root
 	if [[ $QUICK != "$(type -P wg-quick)" ]]; then
-		mkdir -p "$root/usr/local/lib/quick"
-		cp "${QUICK%/*}"/* "$root/usr/local/lib/quick/"
-		ln -sf /usr/local/lib/quick/wg-quick "$root/usr/bin/wg-quick"
+		mkdir -p "$1/usr/local/lib/quick"
+		cp "${QUICK%/*}"/* "$1/usr/local/lib/quick/"
+		ln -sf /usr/local/lib/quick/wg-quick "$1/usr/bin/wg-quick"
 	fi
 }
 

@@ -61,7 +61,7 @@ public sealed unsafe class EndSignals : IDisposable
     {
         byte* signals = stackalloc byte[LibcProcess.OpaqueSize];
         Fill(signals);
-        _ = LibcProcess.pthread_sigmask(LibcProcess.SIG_BLOCK, signals, null);
+        _ = LibcProcess.sigprocmask(LibcProcess.SIG_BLOCK, signals, null);
     }
 
     /// <param name="signals">A sigset_t.</param>

@@ -38,8 +38,12 @@ internal static unsafe partial class Libc
     [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int mkdir(string pathname, uint mode);
 
-    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    internal static partial int mknod(string pathname, uint mode, ulong device);
+    // glibc has this as a function since 2.33 only; before, it was an inline one of the headers.
+    internal static int mknod(string pathname, uint mode, ulong device) =>
+        (int)syscall_mknodat(RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 33 : 259, LibcProcess.AT_FDCWD, pathname, (nint)mode, (nint)device);
+
+    [LibraryImport(Library, SetLastError = true, EntryPoint = "syscall", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial nint syscall_mknodat(nint number, nint directory, string pathname, nint mode, nint device);
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int setns(FileDescriptor fd, int kind);

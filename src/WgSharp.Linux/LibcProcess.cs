@@ -104,8 +104,9 @@ internal static unsafe partial class LibcProcess
     [LibraryImport(Library)]
     public static partial int sigaddset(byte* signals, int signal);
 
+    /// <summary>Of the calling thread. (pthread_sigmask, which says so, is not in libc before glibc 2.32.)</summary>
     [LibraryImport(Library)]
-    public static partial int pthread_sigmask(int how, byte* signals, byte* old);
+    public static partial int sigprocmask(int how, byte* signals, byte* old);
 
     [LibraryImport(Library)]
     public static partial int sigaction(int signal, byte* action, byte* old);

@@ -21,11 +21,12 @@ internal sealed record CommandLine(CommandAction Action, string InterfaceName, b
         Usage: wgsharp [-f | --foreground] [--SETTING=VALUE ...] INTERFACE
                wgsharp --version | --help
 
-        Creates a WireGuard interface that wg(8) and wg-quick(8) configure, and serves it
-        in the background (-f: in the foreground) until the interface is deleted.
+        Creates a WireGuard interface that wg(8) and wg-quick(8) configure, and serves
+        it in the background (-f: in the foreground) until the interface is deleted.
 
-        Settings, also in /etc/wgsharp/INTERFACE.conf and /etc/wgsharp/wgsharp.conf
-        (name = value), and in the environment (WGSHARP_NAME=value):
+        See wgsharp(8). Settings, also in /etc/wgsharp/INTERFACE.conf and
+        /etc/wgsharp/wgsharp.conf (name = value, see wgsharp.conf(5)), and in the
+        environment (WGSHARP_NAME=value):
         """;
 
     /// <exception cref="SettingsException">Bad usage; the message says what is wrong.</exception>

@@ -26,6 +26,9 @@ internal static partial class DaemonLog
     [LoggerMessage(Level = LogLevel.Warning, Message = "Deleting {Path} will not end the daemon, the kernel refuses to watch it: {Reason}")]
     public static partial void CannotWatch(this ILogger log, string path, string reason);
 
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The service manager was not told {State}: {Reason}")]
+    public static partial void ManagerNotTold(this ILogger log, string state, string reason);
+
     [LoggerMessage(Level = LogLevel.Warning, Message = "Configuration refused: {Reason}")]
     public static partial void ConfigurationRefused(this ILogger log, string reason);
 

@@ -112,11 +112,24 @@ internal static class Program
             Detach.SignalReady();
         }
 
+        // Who waits for the interface need not wait for this.
+        Bundle.OpenWhole();
+        TellManager(log, ServiceManager.Ready, detached);
         TunnelService service = host.Services.GetRequiredService<TunnelService>();
         service.TellWhatWasFound();
         signals.Wait();
+        TellManager(log, ServiceManager.Stopping, detached);
         host.StopAsync().GetAwaiter().GetResult();
         return service.Failed ? Failure : 0;
+    }
+
+    // Unless it is in the background: see ServiceManager.
+    private static void TellManager(Microsoft.Extensions.Logging.ILogger log, string state, bool detached)
+    {
+        if (!detached && ServiceManager.Tell(Environment.GetEnvironmentVariable(ServiceManager.Variable), state) is { } why)
+        {
+            log.ManagerNotTold(state, why);
+        }
     }
 
     // Nothing but what is used: no configuration files, no file watchers, no console or event log providers, and no time limits, which are timers.

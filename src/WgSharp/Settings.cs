@@ -35,10 +35,10 @@ internal sealed record Settings
 
     private static readonly (string Name, string Explanation, Func<Settings, SettingLine, Settings> Apply)[] _known =
     [
-        ("disable", "what not to use, of what the start-up line shows: gso,gro,tso,uso,...", ApplyDisable),
+        ("disable", "what not to use, of what the start-up line shows: gso,gro,tso,...", ApplyDisable),
         ("threads", "packet threads; 0 (the default): by the number of processors", ApplyThreads),
         ("log_level", "silent, error, warning, info (the default), debug or trace", ApplyLogLevel),
-        ("core_dumps", "yes: a crash may leave one, with the keys in it; no (the default): never", ApplyCoreDumps),
+        ("core_dumps", "yes: a crash may leave one, keys and all; no (the default): never", ApplyCoreDumps),
     ];
 
     /// <summary>Kernel features to do without.</summary>

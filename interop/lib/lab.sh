@@ -13,7 +13,7 @@
 #   up a wg0 <<<"$configuration" wg-quick up, as users do; down a wg0
 #   create a wg0 [born]          only the interface (born in another host and moved from there)
 
-declare -A implementation=() holder=() machine=() booted=() key=() pub=()
+declare -A implementation=() holder=() machine=() booted=() machine_patience=() key=() pub=()
 hosts=()
 
 # ---- hosts and links -------------------------------------------------------------------------------------------
@@ -144,14 +144,19 @@ machine_start() { # host, host and interface of the tap at the other end of its 
 	machine_run "$name" "mkdir -p -m 700 $lab/$name && ip link set eth0 name tmp0 && ip link set tmp0 name $card"
 }
 
+# A machine that has not answered once is asked nothing more: what it says next would be the answer to something else.
 machine_run() { # host script : prints what the script prints, returns its status
 	local in out status answer lock
+	[[ ! -e $lab/$1/silent ]] || return 1
 	read -r in out <<<"${machine[$1]}"
 	exec {lock}>"$lab/$1/lock"
 	flock "$lock"
 	printf '%s' "$2" | base64 -w 0 >&"$in"
 	echo >&"$in"
-	read -r -t 60 -u "$out" status answer || fail "the kernel's machine does not answer: $2"
+	read -r -t $((${machine_patience[$1]:-60} * ${PATIENCE:-1})) -u "$out" status answer || {
+		: >"$lab/$1/silent"
+		fail "the kernel's machine does not answer: $2"
+	}
 	exec {lock}>&-
 	base64 -d <<<"$answer"
 	return "$status"

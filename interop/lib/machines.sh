@@ -13,7 +13,7 @@
 # A reboot takes away what it takes away on a real machine: processes, interfaces, addresses, rules, /run and /tmp.
 
 boot_time=0 # milliseconds that the last machine took from power on to the last unit
-declare -A machine booted holder # of lib/lab.sh
+declare -A machine machine_patience booted holder # of lib/lab.sh
 declare -A disk=() cards=() limit_of_memory=() wired=() keeper=() switches=()
 
 disk() { # host image [option of systemd-nspawn...]
@@ -204,7 +204,8 @@ boot_virtual() { # host
 	read -r -t 180 -u "$out" answer || fail "the kernel's machine does not boot: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
 	exec {turn}>&-
 	[[ $answer == ready* ]] || fail "the kernel's machine says $answer"
-	machine[$name]="$in $out"
+	# What somebody starts on a whole machine takes its time under emulation: Docker, for one.
+	machine[$name]="$in $out" machine_patience[$name]=200
 	machine_run "$name" "mkdir -p -m 700 $lab/$name"
 	boot_time=$(($(now_ms) - from))
 }

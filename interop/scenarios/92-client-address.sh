@@ -106,7 +106,7 @@ asks_outside() { # what, none|all that are answered, packets on wg0, on venet0, 
 # as the article has it before it names br-mailcow, and what that costs.
 # machines: docker
 # peers: wgsharp kernel
-# limit: 150
+# limit: 300
 scenario_client_address_mail_by_the_gateway() {
 	build_client_address wgsharp "$1"
 	mail_goes_out $gateway4 $gateway6
@@ -144,7 +144,7 @@ asks_by_smtp() { # address
 # SNAT instead, no rule for the mark, the mark without `! -d`, a service of the server itself without its rule.
 # machines: docker
 # peers: wgsharp kernel
-# limit: 180
+# limit: 300
 scenario_client_address_of_visitors() {
 	local to
 	build_client_address wgsharp "$1"
@@ -192,7 +192,7 @@ served_by_the_host() {
 	on home docker stop web >/dev/null
 	on home systemd-run --quiet --unit=plain ncat -v --keep-open --listen 443 --exec '/bin/echo served by the host'
 	for to in $gateway4 $gateway6; do
-		await 5 "the host answers at $to" host_answers "$to"
+		await 30 "the host answers at $to" host_answers "$to"
 		check "lines of its log that have the visitor's address" "$(on home journalctl -u plain -o cat | occurrences -F "Connection from $(visitor_for "$to").")" -ge 1
 	done
 	note "without the rule for its own address: the answer to a SYN takes the home line"
@@ -201,7 +201,7 @@ served_by_the_host() {
 	answers_go_astray
 }
 host_answers() { # address
-	[[ $(feed outside ncat --source "$(visitor_for "$1")" --wait 1 "$1" 443 </dev/null) == "served by the host" ]]
+	[[ $(feed outside ncat --source "$(visitor_for "$1")" --wait 3 "$1" 443 </dev/null) == "served by the host" ]]
 }
 
 # SYNs arrive, what answers them leaves by the home line with the tunnel's address, and nobody gets it.

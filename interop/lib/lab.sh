@@ -107,7 +107,7 @@ link() { # host:interface addresses host:interface addresses ("-": the host has 
 	fi
 	address "$left" "$left_if" "$2"
 	on "$left" ip link set "$left_if" up
-	if [[ $4 != - ]]; then
+	if [[ ! -v machine[$right] || $4 != - ]]; then
 		address "$right" "$right_if" "$4"
 		on "$right" ip link set "$right_if" up
 	fi

@@ -200,8 +200,9 @@ served_by_the_host() {
 	on home ip -6 rule del pref 2501
 	answers_go_astray
 }
+# Without an end of its own: ncat's server stops at that, whether its program has spoken or not.
 host_answers() { # address
-	[[ $(feed outside ncat --source "$(visitor_for "$1")" --wait 3 "$1" 443 </dev/null) == "served by the host" ]]
+	[[ $(on outside ncat --recv-only --source "$(visitor_for "$1")" --wait 3 "$1" 443) == "served by the host" ]]
 }
 
 # SYNs arrive, what answers them leaves by the home line with the tunnel's address, and nobody gets it.

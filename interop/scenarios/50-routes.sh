@@ -204,6 +204,8 @@ scenario_source_address_deleted() {
 	on a wg set wg0 peer "${pub[b]}" endpoint '[fd00:aa::2]:2'
 	pings a 192.168.241.2
 	address a eth0 fd00:aa::10/96
+	# A lost solicitation of the answerer for its new neighbour would cost a second.
+	quietly_await 10 "b reaches fd00:aa::10" on b ping -n -q -c 1 -W 1 fd00:aa::10
 	on a ip address del fd00:aa::1/96 dev eth0
 	pings a 192.168.241.2
 	check "b's endpoint of a" "$(endpoint b wg0 "${pub[a]}")" == '[fd00:aa::10]:1'

@@ -5,7 +5,7 @@
 # One end is flooded with a real initiation of the other end, replayed by a third host, until it is under load. Then the
 # other end's own initiation earns a cookie reply, and only the next one, with mac2, a response.
 cookies() { # peer, who is under load, initiations in each of the flood's ten bursts per second
-	local loaded=$2 burst=$3 patience=30 other=b at=192.168.1.100 port=1 from=192.168.241.2 target=192.168.241.1 flood
+	local loaded=$2 burst=$3 step=$3 patience=15 other=b at=192.168.1.100 port=1 from=192.168.241.2 target=192.168.241.1 flood
 	[[ $loaded == a ]] || { patience=12 other=a at=10.0.0.100 port=2 from=192.168.241.1 target=192.168.241.2; }
 	routed "$1"
 	host c none
@@ -28,7 +28,7 @@ cookies() { # peer, who is under load, initiations in each of the flood's ten bu
 	await 10 "an initiation of $other was caught" caught_initiation
 	perl -e 'print pack "H*", $ARGV[0]' "$(payloads seen 148 | head -n 1)" >"$lab/initiation"
 	for ((flood = 0; flood < 10; flood++)); do cat "$lab/initiation" "$lab/initiation" "$lab/initiation" "$lab/initiation" "$lab/initiation"; done >"$lab/50"
-	for ((flood = 0; flood < 20; flood++)); do cat "$lab/50"; done >"$lab/flood"
+	for ((flood = 0; flood < step * 5 / 50; flood++)); do cat "$lab/50"; done >"$lab/flood"
 	capture answers c eth0 'udp[4:2] = 72'
 	flood_in_bursts_of "$burst"
 	# shellcheck disable=SC2016  # the inner shell's variables
@@ -39,11 +39,14 @@ cookies() { # peer, who is under load, initiations in each of the flood's ten bu
 		done' flood "$at" "$port" "$lab/flood" "$lab/burst" &
 	flood=$!
 	# How much is load depends on how fast the other end computes, and that changes: what is under load answers the flood with cookies too.
-	quietly_await 30 "$loaded is under load" packets_of answers
+	until comes_true 6 packets_of answers; do
+		[[ $burst -lt $((5 * step)) ]] || fail "$loaded is not under load with $burst initiations in a burst"
+		flood_in_bursts_of $((burst += step))
+	done
 	on r iptables -F FORWARD
 	until comes_true "$patience" packets_like 'udp[4:2] = 72 and udp[8:4] = 0x03000000'; do
-		[[ $burst -lt 900 ]] || fail "a cookie reply from $loaded: not within $patience s, with $burst initiations in a burst"
-		flood_in_bursts_of $((burst += 300))
+		[[ $burst -lt $((5 * step)) ]] || fail "a cookie reply from $loaded: not within $patience s, with $burst initiations in a burst"
+		flood_in_bursts_of $((burst += step))
 		# It was not under load any more, and there is a session: begin anew.
 		on "$other" ip link set wg0 down
 		on "$other" ip link set wg0 up

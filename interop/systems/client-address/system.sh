@@ -1,6 +1,7 @@
 #!/bin/bash
 # The real client's address: a gateway in an OpenVZ container, and a server at home with everything in Docker. Sourced, by
 # scenarios/92-client-address.sh and by `interop/system`.
+# machines: docker
 #
 #   outside ---- net ---- router ---- home        home: Docker (docker0: web; br-mailcow: mail, echo), wg0 192.168.160.2
 #                 |                               outside: visitor, mail server, name server, says who asks

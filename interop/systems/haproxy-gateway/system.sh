@@ -1,5 +1,6 @@
 #!/bin/bash
 # "Wireguard HAProxy Gateway" (2020-03-21): a VPS hands what comes to its port 443 down a tunnel to a server at home, TLS still closed. Sourced.
+# machines: haproxy nginx
 #
 #   visitor 192.0.2.10 --- net --- 203.0.113.2 vps: HAProxy, 10.1.10.1 on my-tun
 #                           |

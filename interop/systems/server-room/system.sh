@@ -1,5 +1,6 @@
 #!/bin/bash
 # A server room behind CG-NAT: "Successfully Migrating a Server Room Behind CG-NAT Using WireGuard and HAProxy". Sourced.
+# machines: vps ansible postfix openvpn
 #
 #   admin 192.0.2.10 ──────┐
 #   sender 192.0.2.70 ─────┤

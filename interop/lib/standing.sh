@@ -15,8 +15,17 @@ scenario_stand() { # implementation of every WireGuard end
 	note ""
 	"try_${SYSTEM//-/_}" >&3
 	note ""
-	note "Ctrl-C takes everything down."
-	sleep infinity
+	note "Ctrl-C takes everything down. A machine that somebody reboots or powers off is switched on again."
+	# To be ended is no failure.
+	trap 'exit 0' INT TERM HUP
+	while wait -n "${booted[@]}" || true; do
+		for name in "${!booted[@]}"; do
+			has_ended "$name" || continue
+			unplug "$name"
+			boot "$name"
+			note "$name has booted after $boot_time ms"
+		done
+	done
 }
 
 scenario_measure() { # implementation of every WireGuard end

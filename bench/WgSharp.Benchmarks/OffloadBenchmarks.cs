@@ -3,6 +3,8 @@ using BenchmarkDotNet.Attributes;
 using WgSharp.Crypto;
 using WgSharp.Engine;
 using WgSharp.Engine.Offload;
+using WgSharp.Engine.Outbound;
+using WgSharp.Protocol;
 
 namespace WgSharp.Benchmarks;
 
@@ -46,21 +48,23 @@ public class OffloadBenchmarks
         {
             AeadPacket sent = _outbound.Packets[i];
             _outbound.Buffer.AsSpan(sent.Offset, sent.Length).CopyTo(_inbound.Buffer.AsSpan(offset));
-            _inbound.Packets[i] = new AeadPacket { Offset = offset, Length = sent.Length };
-            _inbound.Slots[i] = new PacketSlot { InnerLength = _outbound.Slots[i].InnerLength };
+            _inbound.Packets[i] = new AeadPacket { Offset = offset, Length = HeaderSize + SegmentSize };
             offset += sent.Length + MessageOverhead;
         }
 
-        _inbound.SlotCount = Segments;
+        _inbound.PacketCount = Segments;
         _inbound.Buffer.AsSpan(0, HeaderSize).CopyTo(_firstHeaders);
     }
 
     [Benchmark(OperationsPerInvoke = Segments)]
     public int Split()
     {
+        _outbound.ClearPackets();
         SplitPosition position = default;
-        GsoSplitter.Split(_outbound, ref position, 1420);
-        return _outbound.SlotCount;
+        ref readonly TunFrame frame = ref _outbound.Frames[0];
+        _ = IpPacket.TryParse(_outbound.Buffer.AsSpan(frame.Offset, frame.Length), out IpPacket packet);
+        GsoSplitter.Split(_outbound, in frame, in packet, new Padding(1420, int.MaxValue), ref position);
+        return _outbound.PacketCount;
     }
 
     [Benchmark(OperationsPerInvoke = Segments)]

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Runtime.ExceptionServices;
 using Microsoft.Extensions.Logging;
+using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine;
@@ -34,9 +35,8 @@ internal sealed class ControlLoop
     private readonly TunnelLink _link;
     private readonly IWaiter _waiter;
     private readonly HandshakeQueue _handshakes;
-    private readonly OutboundPath _outbound;
+    private readonly StagedSender _staged;
     private readonly ILogger _log;
-    private readonly PacketBatch _batch = OutboundPath.CreateControlBatch();
     private readonly ConcurrentQueue<Command> _commands = new();
     private readonly byte[] _message = new byte[MessageSize.HandshakeInitiation];
     private readonly byte[] _reply = new byte[MessageSize.HandshakeInitiation];
@@ -49,14 +49,15 @@ internal sealed class ControlLoop
     private int _cookiesLeft;
     private TimeSpan _suspended;
 
-    public ControlLoop(TunnelIo io, Device device, TunnelLink link, IWaiter waiter, HandshakeQueue handshakes, ILogger log)
+    public ControlLoop(
+        TunnelIo io, Device device, TunnelLink link, IWaiter waiter, HandshakeQueue handshakes, StagedSender staged, ILogger log)
     {
         _io = io;
         _device = device;
         _link = link;
         _waiter = waiter;
         _handshakes = handshakes;
-        _outbound = new OutboundPath(io, device, link, log);
+        _staged = staged;
         _log = log;
         _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
         _suspended = io.Suspended();
@@ -323,7 +324,7 @@ internal sealed class ControlLoop
                 // Either of them confirms the key to the responder.
                 if (!SendStaged(peer!, moment))
                 {
-                    _outbound.SendKeepalive(_batch, peer!, moment.Now);
+                    _staged.SendKeepalive(peer!, moment.Now);
                 }
 
                 break;
@@ -403,7 +404,7 @@ internal sealed class ControlLoop
     /// <summary>What is staged serves as well; without a session, one is asked for, and its first message will be the keepalive.</summary>
     private void SendKeepalive(Peer peer, Moment moment)
     {
-        if (!SendStaged(peer, moment) && !_outbound.SendKeepalive(_batch, peer, moment.Now))
+        if (!SendStaged(peer, moment) && !_staged.SendKeepalive(peer, moment.Now))
         {
             SendInitiation(peer, retry: false, moment);
         }
@@ -413,7 +414,7 @@ internal sealed class ControlLoop
     /// <returns>False if nothing was sent.</returns>
     private bool SendStaged(Peer peer, Moment moment)
     {
-        bool sent = _outbound.SendStaged(_batch, peer, moment.Now);
+        bool sent = _staged.SendStaged(peer, moment.Now);
         if (sent && !peer.Staged.IsEmpty)
         {
             _device.Raise(peer, Attention.Staged);

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
@@ -7,7 +6,7 @@ using WgSharp.Protocol;
 namespace WgSharp.Engine;
 
 /// <summary>
-/// A packet's way in, stage by stage; each takes a batch and passes over what an earlier one dropped.
+/// A packet's way in, stage by stage; each takes a batch. What a stage drops has no content for the later ones.
 /// <code>
 /// 1 Receive   datagrams, or trains of equal-sized ones, from both sockets  (one thread at a time)
 /// 2 Classify  transport data: find the keypair, neighbours make a run; handshake messages: mac1, then to the control loop
@@ -21,14 +20,14 @@ namespace WgSharp.Engine;
 internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, HandshakeScreen handshakes, GroCoalescer coalescer, ILogger log)
 {
     private const int Trains = 8;
-    private const int Slots = 1024;
+    private const int Packets = 1024;
     private const int Frames = 256;
 
     /// <summary>A batch that fits the inbound stages.</summary>
-    public static PacketBatch CreateBatch() => new(Trains * (PacketBatch.MaxPacket + 1), Slots, Frames, Trains);
+    public static PacketBatch CreateBatch() => new(Trains * (PacketBatch.MaxPacket + 1), Packets, Frames, Trains);
 
     /// <summary>Joins what fits into such a batch.</summary>
-    public static GroCoalescer CreateCoalescer(GroFeatures features) => new(features, Slots, Frames);
+    public static GroCoalescer CreateCoalescer(GroFeatures features) => new(features, Packets, Frames);
 
     // ---- 1 ----
 
@@ -40,7 +39,7 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
 
     // ---- 2 ----
 
-    /// <summary>Makes slots and runs of as many datagrams as the batch has room for.</summary>
+    /// <summary>Makes packets and runs of as many datagrams as the batch has room for.</summary>
     /// <param name="next">Where to go on; moved behind the last datagram that was taken.</param>
     /// <returns>True while datagrams are left: deliver, then call again.</returns>
     public bool Classify(PacketBatch batch, ref DatagramCursor next, Instant now)
@@ -52,14 +51,13 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
 
     private bool ClassifyAll(PacketBatch batch, ref DatagramCursor next, Instant now)
     {
-        batch.SlotCount = 0;
-        batch.RunCount = 0;
+        batch.ClearPackets();
         for (; next.Train < batch.TrainCount; next = new DatagramCursor(next.Train + 1, 0))
         {
             ref readonly DatagramTrain train = ref batch.Trains[next.Train];
             for (; next.Offset < train.Length; next = next with { Offset = next.Offset + train.Stride })
             {
-                if (batch.SlotCount == batch.Slots.Length)
+                if (batch.PacketCount == batch.Packets.Length)
                 {
                     return true;
                 }
@@ -74,42 +72,41 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
 
     private void ClassifyOne(PacketBatch batch, int trainIndex, in DatagramTrain train, int offset, int length, Instant now)
     {
-        if (length < MessageSize.Keepalive)
-        {
-            return;
-        }
-
         ReadOnlySpan<byte> message = batch.Buffer.AsSpan(offset, length);
-        switch ((MessageType)BinaryPrimitives.ReadUInt32LittleEndian(message))
+        switch (WireMessage.Classify(message))
         {
-            case MessageType.TransportData:
-                if (device.TryFindKeypair(BinaryPrimitives.ReadUInt32LittleEndian(message[4..]), out Keypair keypair))
+            case MessageType.TransportData when TransportData.TryParse(message, out TransportData data):
+                if (device.TryFindKeypair(data.ReceiverIndex, out Keypair keypair))
                 {
-                    Join(batch, trainIndex, keypair, offset, length, BinaryPrimitives.ReadUInt64LittleEndian(message[8..]), train.TrafficClass);
+                    Join(batch, trainIndex, keypair, offset, in data);
+                }
+                else
+                {
+                    batch.Drops.Add(DropReason.NoSession);
                 }
 
                 break;
-            case MessageType.HandshakeInitiation when length == MessageSize.HandshakeInitiation:
-            case MessageType.HandshakeResponse when length == MessageSize.HandshakeResponse:
-            case MessageType.CookieReply when length == MessageSize.CookieReply:
+            case MessageType.HandshakeInitiation or MessageType.HandshakeResponse or MessageType.CookieReply:
                 handshakes.Add(batch, trainIndex, offset, length, now);
+                break;
+            default:
+                batch.Drops.Add(DropReason.MalformedMessage);
                 break;
         }
     }
 
-    private static void Join(PacketBatch batch, int train, Keypair keypair, int offset, int length, ulong counter, byte trafficClass)
+    private static void Join(PacketBatch batch, int train, Keypair keypair, int offset, in TransportData data)
     {
-        int slot = batch.SlotCount++;
-        batch.Packets[slot] = new AeadPacket
+        int packet = batch.PacketCount++;
+        batch.Packets[packet] = new AeadPacket
         {
             Offset = offset + MessageSize.TransportHeader,
-            Length = length - MessageSize.Keepalive,
-            Counter = counter,
+            Length = data.Sealed.Length - MessageSize.Tag,
+            Counter = data.Counter,
         };
-        batch.Slots[slot] = new PacketSlot { TrafficClass = trafficClass };
         if (batch.RunCount > 0)
         {
-            ref PacketRun last = ref batch.Runs[batch.RunCount - 1];
+            ref InboundRun last = ref batch.InboundRuns[batch.RunCount - 1];
             if (ReferenceEquals(last.Keypair, keypair) && last.Train == train)
             {
                 last.Count++;
@@ -117,7 +114,7 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
             }
         }
 
-        batch.Runs[batch.RunCount++] = new PacketRun { FirstSlot = slot, Count = 1, Peer = keypair.Peer, Keypair = keypair, Train = train };
+        batch.InboundRuns[batch.RunCount++] = new InboundRun { FirstPacket = packet, Count = 1, Keypair = keypair, Train = train };
     }
 
     // ---- 3 ----
@@ -126,15 +123,24 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
     {
         for (int r = 0; r < batch.RunCount; r++)
         {
-            ref readonly PacketRun run = ref batch.Runs[r];
+            ref readonly InboundRun run = ref batch.InboundRuns[r];
             Keypair keypair = run.Keypair!;
             if (!keypair.MayReceive(now) || !keypair.TryLease())
             {
+                batch.Drops.Add(DropReason.SessionExpired, run.Count);
                 continue;
             }
 
-            keypair.ReceiveKey.Open(batch.Buffer, batch.Packets.AsSpan(run.FirstSlot, run.Count));
+            Span<AeadPacket> packets = batch.Packets.AsSpan(run.FirstPacket, run.Count);
+            keypair.ReceiveKey.Open(batch.Buffer, packets);
             keypair.Release();
+            foreach (ref readonly AeadPacket packet in packets)
+            {
+                if (!packet.Authentic)
+                {
+                    batch.Drops.Add(DropReason.NotAuthentic);
+                }
+            }
         }
     }
 
@@ -145,73 +151,83 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
         AllowedIps allowedIps = device.AllowedIps;
         for (int r = 0; r < batch.RunCount; r++)
         {
-            ref readonly PacketRun run = ref batch.Runs[r];
-            int accepted = AcceptCounters(batch, in run);
+            ref readonly InboundRun run = ref batch.InboundRuns[r];
+            Span<AeadPacket> packets = batch.Packets.AsSpan(run.FirstPacket, run.Count);
+            int accepted = AcceptCounters(packets, run.Keypair!.ReplayWindow, batch.Drops);
             if (accepted == 0)
             {
                 continue;
             }
 
             ref readonly DatagramTrain train = ref batch.Trains[run.Train];
-            run.Peer!.Learn(train.Source, train.LocalAddress, train.LocalInterface);
-            (long bytes, bool carriesData) = AcceptContents(batch, in run, allowedIps);
-            link.Raise(run.Peer, run.Peer.NoteReceived(run.Keypair!, accepted, bytes, carriesData, now));
+            Peer peer = run.Keypair.Peer;
+            peer.Learn(train.Source, train.LocalAddress, train.LocalInterface);
+            (long bytes, bool carriesData) = AcceptContents(batch, packets, peer, train.TrafficClass, allowedIps);
+            link.Raise(peer, peer.NoteReceived(run.Keypair, accepted, bytes, carriesData, now));
         }
 
-        batch.Runs.AsSpan(0, batch.RunCount).Clear();
+        batch.InboundRuns.AsSpan(0, batch.RunCount).Clear();
         batch.RunCount = 0;
     }
 
-    private static int AcceptCounters(PacketBatch batch, in PacketRun run)
+    /// <summary>What is not accepted has no content any more.</summary>
+    private static int AcceptCounters(Span<AeadPacket> packets, ReplayWindow window, DropCounters drops)
     {
+        int authentic = 0;
         int accepted = 0;
-        ReplayWindow window = run.Keypair!.ReplayWindow;
         lock (window.Lock)
         {
-            for (int i = run.FirstSlot; i < run.FirstSlot + run.Count; i++)
+            foreach (ref AeadPacket packet in packets)
             {
-                bool accept = batch.Packets[i].Authentic && window.TryAccept(batch.Packets[i].Counter);
-                batch.Slots[i].Dropped = !accept;
-                accepted += accept ? 1 : 0;
+                authentic += packet.Authentic ? 1 : 0;
+                packet.Authentic = packet.Authentic && window.TryAccept(packet.Counter);
+                packet.Length = packet.Authentic ? packet.Length : 0;
+                accepted += packet.Authentic ? 1 : 0;
             }
+        }
+
+        if (accepted != authentic)
+        {
+            drops.Add(DropReason.Replayed, authentic - accepted);
         }
 
         return accepted;
     }
 
-    /// <summary>Keepalives end here; everything else must be an IP packet whose source routes back to this very peer.</summary>
+    /// <summary>Keepalives end here; everything else must be an IP packet whose source routes back to this very peer, and is trimmed to its own length.</summary>
     /// <returns>Bytes of the messages that count as received, and whether one of them was more than a keepalive.</returns>
-    private static (long Bytes, bool CarriesData) AcceptContents(PacketBatch batch, in PacketRun run, AllowedIps allowedIps)
+    private static (long Bytes, bool CarriesData) AcceptContents(
+        PacketBatch batch, Span<AeadPacket> packets, Peer peer, byte outerTrafficClass, AllowedIps allowedIps)
     {
         long bytes = 0;
         bool carriesData = false;
-        for (int i = run.FirstSlot; i < run.FirstSlot + run.Count; i++)
+        foreach (ref AeadPacket packet in packets)
         {
-            ref PacketSlot slot = ref batch.Slots[i];
-            if (slot.Dropped)
-            {
-                continue;
-            }
-
-            int length = batch.Packets[i].Length;
+            int length = packet.Length;
             if (length == 0)
             {
-                slot.Dropped = true;
-                bytes += MessageSize.Keepalive;
+                bytes += packet.Authentic ? MessageSize.Keepalive : 0;
                 continue;
             }
 
             carriesData = true;
-            Span<byte> content = batch.Buffer.AsSpan(batch.Packets[i].Offset, length);
-            if (!IpPacket.TryParse(content, out IpPacket packet) || !ReferenceEquals(allowedIps.Lookup(packet.Source), run.Peer))
+            packet.Length = 0;
+            Span<byte> content = batch.Buffer.AsSpan(packet.Offset, length);
+            if (!IpPacket.TryParse(content, out IpPacket inner))
             {
-                slot.Dropped = true;
+                batch.Drops.Add(DropReason.MalformedPacket);
                 continue;
             }
 
-            slot.InnerLength = packet.TotalLength;
-            bytes += MessageSize.Keepalive + length;
-            Ecn.Decapsulate(content, slot.TrafficClass);
+            if (!ReferenceEquals(allowedIps.Lookup(inner.Source), peer))
+            {
+                batch.Drops.Add(DropReason.SourceNotAllowed);
+                continue;
+            }
+
+            packet.Length = inner.TotalLength;
+            bytes += MessageSize.TransportOverhead + length;
+            Ecn.Decapsulate(content, outerTrafficClass);
         }
 
         return (bytes, carriesData);
@@ -222,19 +238,37 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
     public IoStatus Deliver(PacketBatch batch)
     {
         IoStatus status = IoStatus.Done;
-        for (int slot = 0; slot < batch.SlotCount && status != IoStatus.Gone;)
+        for (int packet = 0; packet < batch.PacketCount && status != IoStatus.Gone;)
         {
-            slot = coalescer.Coalesce(batch, slot);
+            packet = coalescer.Coalesce(batch, packet);
             if (batch.FrameCount == 0)
             {
                 continue;
             }
 
-            status = io.Tun.Write(batch);
+            status = Write(batch);
             while (status == IoStatus.Done && coalescer.Uncoalesce(batch))
             {
                 Log.CoalescedFrameRefused(log);
-                status = io.Tun.Write(batch);
+                status = Write(batch);
+            }
+        }
+
+        return status;
+    }
+
+    private IoStatus Write(PacketBatch batch)
+    {
+        IoStatus status = io.Tun.Write(batch);
+        if (status == IoStatus.Done)
+        {
+            // A refused super-packet comes again, packet by packet; a single packet does not.
+            foreach (ref readonly TunFrame frame in batch.Frames.AsSpan(0, batch.FrameCount))
+            {
+                if (frame.Refused && frame.SliceCount == 1)
+                {
+                    batch.Drops.Add(DropReason.TunRefused);
+                }
             }
         }
 

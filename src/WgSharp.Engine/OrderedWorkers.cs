@@ -1,4 +1,5 @@
 using WgSharp.Engine.Offload;
+using WgSharp.Engine.Outbound;
 
 namespace WgSharp.Engine;
 

@@ -53,62 +53,64 @@ public struct DatagramTrain
     public int FragmentSize;
 }
 
-/// <summary>What the path stages know of a packet beside what the AEAD knows (<see cref="PacketBatch.Packets"/>, same index).</summary>
-public struct PacketSlot
+/// <summary>
+/// Consecutive messages to one peer, contiguous at one stride: numbered, sealed, sent and accounted in one go. A frame that was read becomes a run, or
+/// several; neighbours of one peer and size join.
+/// </summary>
+public struct OutboundRun
 {
-    /// <summary>Bytes of the inner IP packet, without padding. 0 for a keepalive.</summary>
-    public int InnerLength;
+    /// <summary>The first of its <see cref="PacketBatch.Packets"/>.</summary>
+    public int FirstPacket;
 
-    /// <summary>Outbound: the inner DS field. Inbound: the outer one of its train.</summary>
-    public byte TrafficClass;
-
-    /// <summary>Dropped: the later stages pass over it.</summary>
-    public bool Dropped;
-}
-
-/// <summary>Consecutive slots with the same keypair: what is numbered, sealed, opened and accounted in one go. Outbound also: contiguous bytes at one stride, sent at once.</summary>
-public struct PacketRun
-{
-    public int FirstSlot;
     public int Count;
 
-    /// <summary>Outbound: where the first message begins.</summary>
+    /// <summary>Where the first message begins.</summary>
     public int Offset;
 
-    /// <summary>Outbound: bytes of all messages together.</summary>
+    /// <summary>Bytes of all messages together.</summary>
     public int Length;
 
-    /// <summary>Outbound: bytes from one message to the next; only the last message may be shorter.</summary>
+    /// <summary>Bytes from one message to the next; only the last message may be shorter.</summary>
     public int Stride;
 
     public Peer? Peer;
+
+    /// <summary>Leased from numbering until it was sent.</summary>
     public Keypair? Keypair;
 
-    /// <summary>Outbound: destination and sticky source.</summary>
+    /// <summary>Destination and sticky source.</summary>
     public Endpoint? Endpoint;
 
-    /// <summary>Inbound: the train it came with.</summary>
-    public int Train;
-
-    /// <summary>Outbound: the outer DS field.</summary>
+    /// <summary>The outer DS field.</summary>
     public byte TrafficClass;
 
-    /// <summary>Outbound: the outer hop limit (IPv4: time to live); 0 is the sockets' own.</summary>
+    /// <summary>The outer hop limit (IPv4: time to live); 0 is the sockets' own.</summary>
     public byte HopLimit;
 
-    /// <summary>Outbound: these packets were staged, so nothing that is staged stands before them.</summary>
-    public bool WasStaged;
-
-    /// <summary>Outbound: send the messages one by one (this path refused segmentation lately).</summary>
+    /// <summary>Send the messages one by one (this path refused segmentation lately).</summary>
     public bool Unsegmented;
 
     /// <summary>Written by <see cref="IUdpSocket.Send"/>: what became of it.</summary>
     public SendOutcome Outcome;
 }
 
+/// <summary>Consecutive datagrams of one train and one keypair: opened and accepted in one go.</summary>
+public struct InboundRun
+{
+    /// <summary>The first of its <see cref="PacketBatch.Packets"/>.</summary>
+    public int FirstPacket;
+
+    public int Count;
+
+    public Keypair? Keypair;
+
+    /// <summary>The train it came with.</summary>
+    public int Train;
+}
+
 /// <summary>
 /// The unit of the data path: one pinned buffer and the tables that describe what lies in it. Made once, reused for ever.
-/// Outbound: Frames (read) → Slots → Runs → sent. Inbound: Trains (received) → Slots → Runs → Frames (written).
+/// Outbound: Frames (read) → Packets → OutboundRuns → sent. Inbound: Trains (received) → Packets → InboundRuns → Frames (written).
 /// </summary>
 public sealed class PacketBatch
 {
@@ -116,32 +118,38 @@ public sealed class PacketBatch
     public const int MaxPacket = 65535;
 
     /// <param name="bufferSize">Bytes of <see cref="Buffer"/>.</param>
-    /// <param name="slots">How many packets it can describe.</param>
+    /// <param name="packets">How many packets it can describe.</param>
     /// <param name="frames">How many TUN frames.</param>
-    /// <param name="trains">How many received datagram trains, each of up to 64 KiB.</param>
-    public PacketBatch(int bufferSize, int slots, int frames, int trains)
+    /// <param name="trains">How many received datagram trains, each of up to 64 KiB. 0: the batch is outbound.</param>
+    public PacketBatch(int bufferSize, int packets, int frames, int trains)
     {
+        // Whoever sends decides how well packets join: each may be a run of its own.
+        bool isInbound = trains > 0;
         Buffer = GC.AllocateUninitializedArray<byte>(bufferSize, pinned: true);
-        Packets = new AeadPacket[slots];
-        Slots = new PacketSlot[slots];
-        Runs = new PacketRun[slots]; // whoever sends decides how well packets join: each may be a run of its own
+        Packets = new AeadPacket[packets];
+        OutboundRuns = isInbound ? [] : new OutboundRun[packets];
+        InboundRuns = isInbound ? new InboundRun[packets] : [];
         Frames = new TunFrame[frames];
         Trains = new DatagramTrain[trains];
-        Slices = new BufferSlice[slots];
+        Slices = new BufferSlice[packets];
     }
 
     /// <summary>Pinned: its address may be handed to the kernel.</summary>
     public byte[] Buffer { get; }
 
-    /// <summary>Position, length, counter and verdict of each packet's sealed content; same index as <see cref="Slots"/>.</summary>
+    /// <summary>
+    /// Position, length, counter and verdict of each packet. Outbound: the padded content of a message. Inbound: its content; once accepted, the inner
+    /// IP packet, or nothing (length 0) where there is nothing to deliver.
+    /// </summary>
     public AeadPacket[] Packets { get; }
 
-    public PacketSlot[] Slots { get; }
+    public int PacketCount { get; set; }
 
-    public int SlotCount { get; set; }
+    public OutboundRun[] OutboundRuns { get; }
 
-    public PacketRun[] Runs { get; }
+    public InboundRun[] InboundRuns { get; }
 
+    /// <summary>How many runs there are, of whichever direction the batch is.</summary>
     public int RunCount { get; set; }
 
     public TunFrame[] Frames { get; }
@@ -159,17 +167,29 @@ public sealed class PacketBatch
     /// <summary>Outbound: bytes of <see cref="Buffer"/> that TUN reads may fill; what is behind holds the messages to send.</summary>
     public int ReadCapacity { get; init; }
 
+    /// <summary>Outbound: where the next message begins. What is read lies before <see cref="ReadCapacity"/>, messages behind each other from there on.</summary>
+    public int MessagesEnd { get; set; }
+
+    /// <summary>What was dropped by whoever worked on this batch; never reset.</summary>
+    public DropCounters Drops { get; } = new();
+
     /// <summary>Written by whoever filled the batch: it was looked, and nothing was left to take. The next step is to wait.</summary>
     public bool Drained { get; set; }
 
     /// <summary>Empties the tables; the buffer keeps its bytes.</summary>
     public void Clear()
     {
-        SlotCount = 0;
-        RunCount = 0;
+        ClearPackets();
         FrameCount = 0;
         TrainCount = 0;
         SliceCount = 0;
         Drained = false;
+    }
+    /// <summary>Forgets packets and runs; what was read or received stays, to be gone on with.</summary>
+    public void ClearPackets()
+    {
+        PacketCount = 0;
+        RunCount = 0;
+        MessagesEnd = ReadCapacity;
     }
 }

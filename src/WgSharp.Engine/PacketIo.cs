@@ -108,7 +108,7 @@ public interface IUdpSocket : IDisposable
     /// nothing more comes before a waiter reported it. Never blocks.</summary>
     IoStatus Receive(PacketBatch batch);
 
-    /// <summary>Sends the runs [first, first + count) with as few system calls as possible and writes each one's <see cref="PacketRun.Outcome"/>.
+    /// <summary>Sends the runs [first, first + count) with as few system calls as possible and writes each one's <see cref="OutboundRun.Outcome"/>.
     /// Never waits: what a full socket does not take is lost, and a peer behind a full link takes nothing from the others.</summary>
     void Send(PacketBatch batch, int first, int count);
 

@@ -1,3 +1,4 @@
+using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine;

@@ -16,7 +16,6 @@ internal static class RoutingLoop
     private const byte Udp = 17;
     private const byte IPv6Fragment = 44;
     private const int FragmentHeaderSize = 8;
-    private const int UdpHeaderSize = 8;
 
     /// <param name="content">The inner packet that <paramref name="packet"/> was parsed from.</param>
     /// <param name="peer">Where it would be sent, at <paramref name="endpoint"/>.</param>
@@ -27,7 +26,7 @@ internal static class RoutingLoop
             return false;
         }
 
-        ReadOnlySpan<byte> message = datagram[UdpHeaderSize..];
+        ReadOnlySpan<byte> message = datagram[IpPacket.UdpHeaderSize..];
         return BinaryPrimitives.ReadUInt16BigEndian(datagram[2..]) == endpoint.Remote.Port
             && BinaryPrimitives.ReadUInt32LittleEndian(message) == (uint)MessageType.TransportData
             && IsSentTo(peer.Keypairs, BinaryPrimitives.ReadUInt32LittleEndian(message[4..]));
@@ -64,13 +63,13 @@ internal static class RoutingLoop
             header += FragmentHeaderSize;
         }
 
-        if (protocol != Udp || laterFragment || content.Length < header + UdpHeaderSize + MessageSize.Keepalive)
+        if (protocol != Udp || laterFragment || content.Length < header + IpPacket.UdpHeaderSize + MessageSize.TransportOverhead)
         {
             return false;
         }
 
         datagram = content[header..];
-        return BinaryPrimitives.ReadUInt32LittleEndian(datagram[UdpHeaderSize..])
+        return BinaryPrimitives.ReadUInt32LittleEndian(datagram[IpPacket.UdpHeaderSize..])
             is >= (uint)MessageType.HandshakeInitiation and <= (uint)MessageType.TransportData;
     }
 

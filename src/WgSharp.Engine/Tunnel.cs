@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
+using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine;
@@ -46,10 +47,12 @@ public sealed class Tunnel : IDisposable
         _controlWaiter = io.CreateWaiter(Readiness.None);
         var link = new TunnelLink(Device, _controlWaiter);
         var handshakes = new HandshakeQueue(io.Random);
-        Control = new ControlLoop(io, Device, link, _controlWaiter, handshakes, log);
+        var sender = new RunSender(io.Udp, link, log);
+        var staged = new StagedSender(io, link, sender);
+        Control = new ControlLoop(io, Device, link, _controlWaiter, handshakes, staged, log);
         Packets = PacketWorkers.Create(
             io,
-            new OutboundPath(io, Device, link, log),
+            new OutboundPath(io, Device, link, sender, log),
             new InboundPath(io, Device, link, new HandshakeScreen(Device, handshakes, link), InboundPath.CreateCoalescer(options.Coalesces), log),
             options);
     }

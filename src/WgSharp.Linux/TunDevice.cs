@@ -144,10 +144,13 @@ public sealed unsafe class TunDevice : ITunDevice
                     switch (errno)
                     {
                         case 0:
+                            break;
                         // The queue of the interface is full: dropped, as by any full queue.
                         case Errno.EAGAIN or Errno.ENOBUFS or Errno.ENOMEM:
+                            batch.Drops.Add(DropReason.TunRefused);
                             break;
                         case Errno.EIO:
+                            batch.Drops.Add(DropReason.TunRefused, batch.FrameCount - i);
                             return IoStatus.LinkDown;
                         case Errno.EBADFD or Errno.EBADF or Errno.ENODEV or Errno.ENXIO:
                             return IoStatus.Gone;

@@ -38,7 +38,7 @@ internal sealed unsafe class UdpSender
     internal void Send(SocketPair? open, PacketBatch batch, int first, int count)
     {
         // No more than is used: a single small packet should not touch pages of stack for nothing.
-        PacketRun[] runs = batch.Runs;
+        OutboundRun[] runs = batch.OutboundRuns;
         int capacity = count == 1 && runs[first].Count == 1 ? 1 : MaxEntries;
         byte* scratch = stackalloc byte[Entries.BytesFor(capacity)];
         var entries = new Entries(scratch, capacity);
@@ -46,7 +46,7 @@ internal sealed unsafe class UdpSender
         {
             for (int i = first; i < first + count; i++)
             {
-                ref PacketRun run = ref runs[i];
+                ref OutboundRun run = ref runs[i];
                 run.Outcome = SendOutcome.Sent;
                 Endpoint? endpoint = run.Endpoint;
                 if (endpoint is null || run.Length <= 0)
@@ -110,12 +110,12 @@ internal sealed unsafe class UdpSender
     private void Add(ref Entries entries, byte* start, int length, int segment, Endpoint endpoint, byte trafficClass, byte hopLimit, int run) =>
         entries.Add(start, length, segment, endpoint, SourceOf(endpoint), _hasTos ? trafficClass : (byte)0, _hasTos ? hopLimit : (byte)0, run);
 
-    private void Flush(SocketPair? open, ref Entries entries, PacketRun[] runs)
+    private void Flush(SocketPair? open, ref Entries entries, OutboundRun[] runs)
     {
         int done = 0;
         while (done < entries.Count)
         {
-            ref PacketRun run = ref runs[entries.RunOf(done)];
+            ref OutboundRun run = ref runs[entries.RunOf(done)];
             if (!MayGoOn(run.Outcome))
             {
                 done++;
@@ -134,7 +134,7 @@ internal sealed unsafe class UdpSender
             int lost = done + (errno == Errno.EAGAIN && run.Peer is { } peer ? entries.CountOf(peer, done, runs) : 1);
             for (; done < lost; done++)
             {
-                ref PacketRun refused = ref runs[entries.RunOf(done)];
+                ref OutboundRun refused = ref runs[entries.RunOf(done)];
                 refused.Outcome = MayGoOn(refused.Outcome) ? Explain(errno, entries.IsSegmented(done), refused.Endpoint!) : refused.Outcome;
             }
         }
@@ -144,7 +144,7 @@ internal sealed unsafe class UdpSender
 
     /// <summary>Sends entries from <paramref name="first"/> on through their peer's lane, or through the common socket; a peer that finds that one full gets a lane.</summary>
     /// <returns>How many went; 0 with the errno of the first where not even that one did.</returns>
-    private int SendSome(SocketPair open, in Entries entries, int first, PacketRun[] runs, out int errno)
+    private int SendSome(SocketPair open, in Entries entries, int first, OutboundRun[] runs, out int errno)
     {
         bool ipv6 = entries.IPv6;
         SendLane? lane = entries.Lane;
@@ -258,7 +258,7 @@ internal sealed unsafe class UdpSender
         internal readonly bool IsSegmented(int index) => _runs[index] < 0;
 
         /// <summary>How many entries from this one on are of one peer.</summary>
-        internal readonly int CountOf(Peer peer, int first, PacketRun[] runs)
+        internal readonly int CountOf(Peer peer, int first, OutboundRun[] runs)
         {
             int end = first + 1;
             while (end < Count && ReferenceEquals(runs[RunOf(end)].Peer, peer))

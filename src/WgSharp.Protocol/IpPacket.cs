@@ -7,6 +7,7 @@ public readonly ref struct IpPacket
 {
     public const int IPv4HeaderSize = 20;
     public const int IPv6HeaderSize = 40;
+    public const int UdpHeaderSize = 8;
 
     private readonly ReadOnlySpan<byte> _bytes;
 

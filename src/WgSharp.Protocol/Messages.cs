@@ -28,8 +28,11 @@ public static class MessageSize
     public const int TransportHeader = 16;
     public const int Tag = 16;
 
+    /// <summary>What transport data adds to its content: header and tag.</summary>
+    public const int TransportOverhead = TransportHeader + Tag;
+
     /// <summary>A keepalive: header and tag around nothing.</summary>
-    public const int Keepalive = TransportHeader + Tag;
+    public const int Keepalive = TransportOverhead;
 }
 
 /// <summary>Tells the four messages apart.</summary>

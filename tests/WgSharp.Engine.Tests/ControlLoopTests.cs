@@ -3,6 +3,7 @@ using System.Net;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Crypto;
+using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests;
@@ -31,7 +32,8 @@ public sealed class ControlLoopTests : IDisposable
         var io = new TunnelIo(_tun, _udp, () => _moment, _ => _waiter, RandomNumberGenerator.Fill);
         var link = new TunnelLink(_hub, _waiter);
         _screen = new HandshakeScreen(_hub, _handshakes, link);
-        _loop = new ControlLoop(io, _hub, link, _waiter, _handshakes, NullLogger.Instance);
+        var staged = new StagedSender(io, link, new RunSender(io.Udp, link, NullLogger.Instance));
+        _loop = new ControlLoop(io, _hub, link, _waiter, _handshakes, staged, NullLogger.Instance);
         var configuration = new DeviceConfiguration { PrivateKey = new PrivateKey(_key.Span), ListenPort = 51820 };
         for (int i = 0; i < Peers; i++)
         {
@@ -395,7 +397,7 @@ public sealed class ControlLoopTests : IDisposable
         {
             for (int r = first; r < first + count; r++)
             {
-                ref PacketRun run = ref batch.Runs[r];
+                ref OutboundRun run = ref batch.OutboundRuns[r];
                 run.Outcome = SendOutcome.Sent;
                 Note(batch.Buffer.AsSpan(run.Offset, run.Length), run.Endpoint!);
             }

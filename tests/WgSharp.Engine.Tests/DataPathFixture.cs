@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
+using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests;
@@ -18,6 +19,7 @@ public abstract class DataPathFixture : IDisposable
     private protected readonly LoopTun _tunB = new();
     private protected readonly LoopUdp _udp = new(EndpointA);
     private protected readonly OutboundPath _outbound;
+    private protected readonly StagedSender _staged;
     private protected readonly InboundPath _inbound;
     private protected readonly PacketBatch _out = OutboundPath.CreateBatch();
     private protected readonly PacketBatch _in = InboundPath.CreateBatch();
@@ -33,7 +35,10 @@ public abstract class DataPathFixture : IDisposable
         Configure(_a, keyA, X25519.PublicKeyOf(keyB), "10.0.0.2", EndpointB);
         Configure(_b, keyB, X25519.PublicKeyOf(keyA), "10.0.0.1", EndpointA);
         Shake();
-        _outbound = new OutboundPath(Io(_tunA), _a, new TunnelLink(_a, _waiter), new WarningList(_warnings));
+        var linkA = new TunnelLink(_a, _waiter);
+        var sender = new RunSender(_udp, linkA, new WarningList(_warnings));
+        _outbound = new OutboundPath(Io(_tunA), _a, linkA, sender, new WarningList(_warnings));
+        _staged = new StagedSender(Io(_tunA), linkA, sender);
         var link = new TunnelLink(_b, _waiter);
         var screen = new HandshakeScreen(_b, _handshakes, link);
         _inbound = new InboundPath(Io(_tunB), _b, link, screen, InboundPath.CreateCoalescer(GroFeatures.None), NullLogger.Instance);

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests;
@@ -53,10 +54,23 @@ public sealed class DataPathTests : DataPathFixture
     }
 
     [Fact]
+    public void A_batch_without_room_for_one_packet_is_misuse()
+    {
+        PacketBatch batch = new(3000, packets: 4, frames: 1, trains: 0) { ReadCapacity = 2000 };
+        _tunA.Packets = [TunnelPair.Packet("10.0.0.1", "10.0.0.2", 1400)];
+        _outbound.Read(batch);
+        Assert.Throws<InvalidOperationException>(() =>
+        {
+            SplitPosition position = default;
+            _outbound.Prepare(batch, ref position, _moment.Now);
+        });
+    }
+
+    [Fact]
     public void There_is_room_for_every_packet_to_be_a_run_of_its_own()
     {
-        Assert.Equal(_out.Slots.Length, _out.Runs.Length);
-        Assert.Equal(_in.Slots.Length, _in.Runs.Length);
+        Assert.Equal(_out.Packets.Length, _out.OutboundRuns.Length);
+        Assert.Equal(_in.Packets.Length, _in.InboundRuns.Length);
     }
 
     [Fact]

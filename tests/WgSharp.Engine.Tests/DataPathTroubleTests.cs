@@ -148,7 +148,7 @@ public sealed class DataPathTroubleTests : DataPathFixture
     public void A_run_whose_source_and_segmentation_are_both_refused_leaves_at_the_third_attempt(SendOutcome first, SendOutcome second)
     {
         PeerOfA.Learn(EndpointB, TunnelPair.Address("192.0.2.9"), 3);
-        List<PacketRun> attempts = Refuse(first, second);
+        List<OutboundRun> attempts = Refuse(first, second);
         _tunA.Packets = [.. Enumerable.Range(0, 3).Select(i => TunnelPair.Packet("10.0.0.1", "10.0.0.2", 500, i))];
         Assert.Equal(3, Cross());
         Assert.Equal(_tunA.Packets, _tunB.Written);
@@ -166,7 +166,7 @@ public sealed class DataPathTroubleTests : DataPathFixture
     public void A_run_that_is_refused_for_ever_is_given_up_after_three_attempts()
     {
         PeerOfA.Learn(EndpointB, TunnelPair.Address("192.0.2.9"), 3);
-        List<PacketRun> attempts = Refuse(Enumerable.Repeat(SendOutcome.SegmentationRefused, 100).ToArray());
+        List<OutboundRun> attempts = Refuse(Enumerable.Repeat(SendOutcome.SegmentationRefused, 100).ToArray());
         long sent = TxBytes();
         _tunA.Packets = [TunnelPair.Packet("10.0.0.1", "10.0.0.2", 500)];
         Send();
@@ -176,9 +176,9 @@ public sealed class DataPathTroubleTests : DataPathFixture
 
     /// <summary>The first attempts end so, all others succeed.</summary>
     /// <returns>What was attempted so far.</returns>
-    private List<PacketRun> Refuse(params SendOutcome[] outcomes)
+    private List<OutboundRun> Refuse(params SendOutcome[] outcomes)
     {
-        var attempts = new List<PacketRun>();
+        var attempts = new List<OutboundRun>();
         var left = new Queue<SendOutcome>(outcomes);
         _udp.Outcome = run =>
         {
@@ -192,7 +192,7 @@ public sealed class DataPathTroubleTests : DataPathFixture
     {
         _udp.RunCounts.Clear();
         _udp.RunLengths.Clear();
-        return _outbound.SendStaged(OutboundPath.CreateControlBatch(), PeerOfA, _moment.Now);
+        return _staged.SendStaged(PeerOfA, _moment.Now);
     }
 
     private long TxBytes() => _a.Snapshot().Peers.Single().TxBytes;

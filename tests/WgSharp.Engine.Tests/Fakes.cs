@@ -174,9 +174,9 @@ internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
     public HashSet<ushort> TakenPorts { get; } = [];
 
     /// <summary>What becomes of a run; Sent by default.</summary>
-    public Func<PacketRun, SendOutcome> Outcome { get; set; } = _ => SendOutcome.Sent;
+    public Func<OutboundRun, SendOutcome> Outcome { get; set; } = _ => SendOutcome.Sent;
 
-    public ConcurrentQueue<PacketRun> Runs { get; } = new();
+    public ConcurrentQueue<OutboundRun> Runs { get; } = new();
 
     /// <summary>False for tests that send without end.</summary>
     public bool KeepsRuns { get; set; } = true;
@@ -250,7 +250,7 @@ internal sealed class FakeUdp(FakeWire wire, InetAddress address) : IUdpSocket
     {
         for (int r = first; r < first + count; r++)
         {
-            ref PacketRun run = ref batch.Runs[r];
+            ref OutboundRun run = ref batch.OutboundRuns[r];
             run.Outcome = Outcome(run);
             if (KeepsRuns)
             {

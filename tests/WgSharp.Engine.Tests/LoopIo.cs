@@ -79,7 +79,7 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
     public InetEndpoint From { get; set; } = from;
 
     /// <summary>What becomes of a run; null: it is sent.</summary>
-    public Func<PacketRun, SendOutcome>? Outcome { get; set; }
+    public Func<OutboundRun, SendOutcome>? Outcome { get; set; }
 
     public List<int> RunCounts { get; } = new(MaxTrains);
 
@@ -133,7 +133,7 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
         _received = 0;
         for (int r = first; r < first + count; r++)
         {
-            ref PacketRun run = ref batch.Runs[r];
+            ref OutboundRun run = ref batch.OutboundRuns[r];
             run.Outcome = Outcome?.Invoke(run) ?? SendOutcome.Sent;
             if (run.Outcome != SendOutcome.Sent)
             {

@@ -78,9 +78,9 @@ internal static class Packets
     /// <summary>Adds messages of one stride as the next run.</summary>
     internal static void AddRun(PacketBatch batch, ReadOnlySpan<byte> messages, int stride, Endpoint? endpoint, byte trafficClass = 0, bool unsegmented = false)
     {
-        int used = batch.RunCount == 0 ? 0 : batch.Runs[batch.RunCount - 1].Offset + batch.Runs[batch.RunCount - 1].Length;
+        int used = batch.RunCount == 0 ? 0 : batch.OutboundRuns[batch.RunCount - 1].Offset + batch.OutboundRuns[batch.RunCount - 1].Length;
         messages.CopyTo(batch.Buffer.AsSpan(used));
-        batch.Runs[batch.RunCount++] = new PacketRun
+        batch.OutboundRuns[batch.RunCount++] = new OutboundRun
         {
             Count = (messages.Length + stride - 1) / stride,
             Offset = used,

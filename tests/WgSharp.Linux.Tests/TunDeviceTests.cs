@@ -211,7 +211,7 @@ public sealed class TunDeviceTests : IDisposable
             PacketBatch batch = Packets.OutboundBatch();
             Packets.AddRun(batch, Packets.Payload(10_000), 1000, Packets.Endpoint("10.9.0.2", 4000));
             sender.Send(batch, 0, 1);
-            Assert.Equal(SendOutcome.Sent, batch.Runs[0].Outcome);
+            Assert.Equal(SendOutcome.Sent, batch.OutboundRuns[0].Outcome);
         });
 
         PacketBatch read = Packets.OutboundBatch();

@@ -190,13 +190,13 @@ public sealed class UdpLaneTests : IDisposable
     private SendOutcome[] Send(UdpSocket a, PacketBatch batch)
     {
         _namespace.Run(() => a.Send(batch, 0, batch.RunCount));
-        return [.. batch.Runs.Take(batch.RunCount).Select(run => run.Outcome)];
+        return [.. batch.OutboundRuns.Take(batch.RunCount).Select(run => run.Outcome)];
     }
 
     private static void AddRun(PacketBatch batch, Peer peer, string address, ushort port)
     {
         Packets.AddRun(batch, Packets.Payload(1500), 500, Packets.Endpoint(address, port));
-        batch.Runs[batch.RunCount - 1].Peer = peer;
+        batch.OutboundRuns[batch.RunCount - 1].Peer = peer;
     }
 
     private static unsafe void SetSendBuffer(FileDescriptor socket, int bytes) =>

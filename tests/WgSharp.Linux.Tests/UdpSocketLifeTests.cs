@@ -110,8 +110,8 @@ public sealed class UdpSocketLifeTests : IDisposable
         Packets.AddRun(batch, [1], 1, Packets.Endpoint("127.0.0.1", port));
         Packets.AddRun(batch, [1], 1, Packets.Endpoint("::1", port));
         udp.Send(batch, 0, 2);
-        Assert.Equal(ipv6 ? SendOutcome.Lost : SendOutcome.Sent, batch.Runs[0].Outcome);
-        Assert.Equal(ipv6 ? SendOutcome.Sent : SendOutcome.Lost, batch.Runs[1].Outcome);
+        Assert.Equal(ipv6 ? SendOutcome.Lost : SendOutcome.Sent, batch.OutboundRuns[0].Outcome);
+        Assert.Equal(ipv6 ? SendOutcome.Sent : SendOutcome.Lost, batch.OutboundRuns[1].Outcome);
     }
 
     [Fact]

@@ -38,7 +38,7 @@ public sealed class UdpSocketTests : IDisposable
         PacketBatch batch = Packets.OutboundBatch();
         Packets.AddRun(batch, run, 1452, Packets.Endpoint(address, port));
         a.Send(batch, 0, 1);
-        Assert.Equal(SendOutcome.Sent, batch.Runs[0].Outcome);
+        Assert.Equal(SendOutcome.Sent, batch.OutboundRuns[0].Outcome);
 
         List<ReceivedDatagram> received = UdpDatagrams.Receive(b, 21);
         Assert.Equal(run, received.SelectMany(datagram => datagram.Bytes));
@@ -84,11 +84,11 @@ public sealed class UdpSocketTests : IDisposable
         }
 
         a.Send(batch, 0, 150);
-        Assert.All(batch.Runs.Take(150), run => Assert.Equal(SendOutcome.Sent, run.Outcome));
+        Assert.All(batch.OutboundRuns.Take(150), run => Assert.Equal(SendOutcome.Sent, run.Outcome));
         List<ReceivedDatagram> received = UdpDatagrams.Receive(b, expected);
         foreach (string address in (string[])["127.0.0.1", "::1"])
         {
-            byte[] sent = [.. batch.Runs.Take(150).Where(run => run.Endpoint!.Remote.Address.ToString() == address)
+            byte[] sent = [.. batch.OutboundRuns.Take(150).Where(run => run.Endpoint!.Remote.Address.ToString() == address)
                 .SelectMany(run => batch.Buffer.AsSpan(run.Offset, run.Length).ToArray())];
             Assert.Equal(sent, received.Where(datagram => datagram.Train.Source.Address.ToString() == address).SelectMany(datagram => datagram.Bytes));
         }
@@ -103,11 +103,11 @@ public sealed class UdpSocketTests : IDisposable
         for (byte i = 0; i < 4; i++)
         {
             Packets.AddRun(batch, [i], 1, Packets.Endpoint("127.0.0.1", port));
-            batch.Runs[i].Outcome = SendOutcome.Lost;
+            batch.OutboundRuns[i].Outcome = SendOutcome.Lost;
         }
 
         a.Send(batch, 1, 2);
-        Assert.Equal([SendOutcome.Lost, SendOutcome.Sent, SendOutcome.Sent, SendOutcome.Lost], batch.Runs.Take(4).Select(run => run.Outcome));
+        Assert.Equal([SendOutcome.Lost, SendOutcome.Sent, SendOutcome.Sent, SendOutcome.Lost], batch.OutboundRuns.Take(4).Select(run => run.Outcome));
         Assert.Equal([1, 2], UdpDatagrams.Receive(b, 2).SelectMany(datagram => datagram.Bytes));
     }
 
@@ -122,8 +122,8 @@ public sealed class UdpSocketTests : IDisposable
         Packets.AddRun(batch, many, 100, Packets.Endpoint("127.0.0.1", port));
         Packets.AddRun(batch, large, 1452, Packets.Endpoint("127.0.0.1", port));
         a.Send(batch, 0, 2);
-        Assert.Equal(SendOutcome.Sent, batch.Runs[0].Outcome);
-        Assert.Equal(SendOutcome.Sent, batch.Runs[1].Outcome);
+        Assert.Equal(SendOutcome.Sent, batch.OutboundRuns[0].Outcome);
+        Assert.Equal(SendOutcome.Sent, batch.OutboundRuns[1].Outcome);
         Assert.Equal([.. many, .. large], UdpDatagrams.Receive(b, 240).SelectMany(datagram => datagram.Bytes).ToArray());
     }
 
@@ -157,11 +157,11 @@ public sealed class UdpSocketTests : IDisposable
         PacketBatch batch = Packets.OutboundBatch();
         Packets.AddRun(batch, run, 1532, Packets.Endpoint("10.8.0.2", port, source));
         a.Send(batch, 0, 1);
-        Assert.Equal(SendOutcome.SegmentationRefused, batch.Runs[0].Outcome);
+        Assert.Equal(SendOutcome.SegmentationRefused, batch.OutboundRuns[0].Outcome);
 
-        batch.Runs[0].Unsegmented = true;
+        batch.OutboundRuns[0].Unsegmented = true;
         a.Send(batch, 0, 1);
-        Assert.Equal(SendOutcome.Sent, batch.Runs[0].Outcome);
+        Assert.Equal(SendOutcome.Sent, batch.OutboundRuns[0].Outcome);
         List<ReceivedDatagram> received = UdpDatagrams.Receive(b, 3);
         Assert.Equal(run, received.SelectMany(datagram => datagram.Bytes));
         Assert.All(received, datagram => Assert.Equal(1500, datagram.Train.FragmentSize));
@@ -253,10 +253,10 @@ public sealed class UdpSocketTests : IDisposable
         Packets.AddRun(batch, [1], 1, null);
         Packets.AddRun(batch, [1], 1, Packets.Endpoint("127.0.0.1", 9));
         a.Send(batch, 0, 2);
-        Assert.Equal([SendOutcome.Lost, SendOutcome.Sent], batch.Runs.Take(2).Select(run => run.Outcome));
+        Assert.Equal([SendOutcome.Lost, SendOutcome.Sent], batch.OutboundRuns.Take(2).Select(run => run.Outcome));
         a.Close();
         a.Send(batch, 0, 2);
-        Assert.Equal([SendOutcome.Lost, SendOutcome.Lost], batch.Runs.Take(2).Select(run => run.Outcome));
+        Assert.Equal([SendOutcome.Lost, SendOutcome.Lost], batch.OutboundRuns.Take(2).Select(run => run.Outcome));
         Assert.Equal(SendOutcome.Lost, a.SendOne([1], Packets.Endpoint("127.0.0.1", 9), 0));
         Assert.Equal(IoStatus.LinkDown, a.Receive(Packets.InboundBatch()));
     }
@@ -309,7 +309,7 @@ public sealed class UdpSocketTests : IDisposable
             b.Expect(ipv6: false); // as a waiter would
             b.Expect(ipv6: true);
         });
-        Assert.Equal(SendOutcome.Sent, send.Runs[2].Outcome);
+        Assert.Equal(SendOutcome.Sent, send.OutboundRuns[2].Outcome);
         Assert.True(trains >= 250);
     }
 }

@@ -53,7 +53,7 @@ public sealed class UdpSourceTests : IDisposable
         Packets.AddRun(batch, run, 1000, Packets.Endpoint(address, port, stranger, sourceInterface: 1));
         Packets.AddRun(batch, run, 1000, Packets.Endpoint(address, port));
         a.Send(batch, 0, 3);
-        Assert.Equal([SendOutcome.Sent, SendOutcome.SourceRefused, SendOutcome.Sent], batch.Runs.Take(3).Select(r => r.Outcome));
+        Assert.Equal([SendOutcome.Sent, SendOutcome.SourceRefused, SendOutcome.Sent], batch.OutboundRuns.Take(3).Select(r => r.Outcome));
         Assert.Equal(SendOutcome.SourceRefused, a.SendOne(run, Packets.Endpoint(address, port, stranger), 0));
         Assert.Equal([.. run, .. run], UdpDatagrams.Receive(b, segmented ? 6 : 2).SelectMany(datagram => datagram.Bytes).ToArray());
     }

@@ -11,7 +11,7 @@ internal sealed class UnreachableReporter
     private readonly ITunDevice _tun;
     private readonly Lock _lock = new();
     private readonly IcmpRateLimiter _limiter;
-    private readonly PacketBatch _batch = new(IcmpErrors.MaxIPv6Length, slots: 1, frames: 1, trains: 0);
+    private readonly PacketBatch _batch = new(IcmpErrors.MaxIPv6Length, packets: 1, frames: 1, trains: 0);
 
     public UnreachableReporter(ITunDevice tun, FillRandom random)
     {

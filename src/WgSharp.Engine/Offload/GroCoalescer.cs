@@ -65,21 +65,21 @@ public sealed class GroCoalescer
     public GroFeatures Features { get; }
 
     /// <summary>
-    /// Replaces the batch's frames by those for its slots from <paramref name="firstSlot"/> on (passing over dropped ones and
-    /// keepalives), until all are dealt with or the frames are full; then the caller writes and calls again.
+    /// Replaces the batch's frames by those for its packets from <paramref name="firstSlot"/> on (passing over those
+    /// without content), until all are dealt with or the frames are full; then the caller writes and calls again.
     /// </summary>
-    /// <returns>The slot to go on with; <see cref="PacketBatch.SlotCount"/> when all are done.</returns>
+    /// <returns>The slot to go on with; <see cref="PacketBatch.PacketCount"/> when all are done.</returns>
     public int Coalesce(PacketBatch batch, int firstSlot)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(batch.SlotCount, _nextSlot.Length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(batch.PacketCount, _nextSlot.Length);
         _openChains.AsSpan().Fill(None);
         _chainCount = 0;
         _firstRefused = None;
         int chainLimit = Math.Min(_chains.Length, batch.Frames.Length);
         int slot = firstSlot;
-        for (; slot < batch.SlotCount; slot++)
+        for (; slot < batch.PacketCount; slot++)
         {
-            if (!batch.Slots[slot].Dropped && batch.Slots[slot].InnerLength > 0 && !TryAdd(batch, slot, chainLimit))
+            if (batch.Packets[slot].Length > 0 && !TryAdd(batch, slot, chainLimit))
             {
                 break;
             }
@@ -109,7 +109,7 @@ public sealed class GroCoalescer
         {
             int slot = _firstRefused;
             _firstRefused = _nextSlot[slot];
-            int length = batch.Slots[slot].InnerLength;
+            int length = batch.Packets[slot].Length;
             batch.Slices[batch.SliceCount] = new BufferSlice(batch.Packets[slot].Offset, length);
             batch.Frames[batch.FrameCount++] = new TunFrame { Length = length, FirstSlice = batch.SliceCount++, SliceCount = 1 };
         }
@@ -172,7 +172,7 @@ public sealed class GroCoalescer
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Span<byte> Packet(PacketBatch batch, int slot) =>
-        batch.Buffer.AsSpan(batch.Packets[slot].Offset, batch.Slots[slot].InnerLength);
+        batch.Buffer.AsSpan(batch.Packets[slot].Offset, batch.Packets[slot].Length);
 
     /// <returns>The way that holds the flow's open chain, or None.</returns>
     private int FindOpenChain(PacketBatch batch, ReadOnlySpan<byte> packet, in GroPacket fields)
@@ -235,7 +235,7 @@ public sealed class GroCoalescer
             {
                 int headerLength = chain.First.HeaderLength;
                 batch.Slices[slice++] = new BufferSlice(
-                    batch.Packets[slot].Offset + headerLength, batch.Slots[slot].InnerLength - headerLength);
+                    batch.Packets[slot].Offset + headerLength, batch.Packets[slot].Length - headerLength);
             }
         }
 

@@ -11,11 +11,12 @@
 
 using System.Buffers.Binary;
 using WgSharp.Crypto;
+using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Offload;
 
-/// <summary>How far a batch's frames are split. Starts as <c>default</c>.</summary>
+/// <summary>How far a batch's frames are dealt with. Starts as <c>default</c>.</summary>
 public struct SplitPosition
 {
     /// <summary>The frame that comes next.</summary>
@@ -27,9 +28,6 @@ public struct SplitPosition
     /// <summary>Segments of that frame that were made already.</summary>
     internal int SegmentsDone { get; set; }
 
-    /// <summary>Frames that were passed over: neither IPv4 nor IPv6, or with lengths that contradict each other.</summary>
-    public int Malformed { get; internal set; }
-
     internal void NextFrame()
     {
         Frame++;
@@ -38,96 +36,60 @@ public struct SplitPosition
     }
 }
 
-/// <summary>Cuts the frames of a batch into padded messages, ready for numbering and sealing.</summary>
-public static class GsoSplitter
+/// <summary>What became of a frame.</summary>
+internal enum SplitResult
 {
-    private const int PaddingMultiple = 16;
+    /// <summary>All of it stands in the batch.</summary>
+    Whole,
 
-    /// <summary>
-    /// Fills slots 0 to <see cref="PacketBatch.SlotCount"/> from the frames at <paramref name="position"/>, until all are done or
-    /// slots or buffer are full; then the caller sends what there is and calls again.
-    /// </summary>
-    /// <param name="mtu">The MTU of the TUN device: padding does not cross it. 0: unknown, every packet is padded to 16.</param>
+    /// <summary>Packets or buffer are full; the position says how far it came. Send what there is and call again.</summary>
+    NoRoom,
+
+    /// <summary>Its headers contradict each other, or what the kernel said of them: nothing was made of it.</summary>
+    Malformed,
+}
+
+/// <summary>Cuts a frame into padded messages, ready for numbering and sealing.</summary>
+internal static class GsoSplitter
+{
+    /// <summary>Appends the frame's messages to the batch, from <paramref name="position"/> on: all of one length but the last.</summary>
+    /// <param name="ip">The frame's headers.</param>
     /// <param name="maxPacket">TCP super-packets are cut so that no packet is longer than this. 0: as the kernel said.</param>
-    /// <returns>True while frames are left.</returns>
-    /// <exception cref="InvalidOperationException">The batch is too small for even one packet of its frames.</exception>
-    public static bool Split(PacketBatch batch, ref SplitPosition position, int mtu, int maxPacket = 0)
+    public static SplitResult Split(
+        PacketBatch batch, in TunFrame frame, in IpPacket ip, in Padding padding, ref SplitPosition position, int maxPacket = 0)
     {
-        batch.SlotCount = 0;
-        var messages = new MessageWriter(batch, mtu);
-        while (position.Frame < batch.FrameCount)
+        ReadOnlySpan<byte> packet = batch.Buffer.AsSpan(frame.Offset, ip.TotalLength);
+        if (frame.Header.GsoType != VirtioNetHeader.GsoNone)
         {
-            ref readonly TunFrame frame = ref batch.Frames[position.Frame];
-            bool finished = SplitFrame(batch.Buffer.AsSpan(frame.Offset, frame.Length), frame.Header, maxPacket, ref position, ref messages);
-            if (!finished)
-            {
-                return batch.SlotCount > 0 ? true : throw new InvalidOperationException("The batch has no room for one packet.");
-            }
-
-            position.NextFrame();
+            return !SuperPacket.TryParse(packet, ip, frame.Header, out SuperPacket super) ? SplitResult.Malformed
+                : SplitSuperPacket(batch, packet, super, maxPacket, in padding, ref position) ? SplitResult.Whole
+                : SplitResult.NoRoom;
         }
 
-        return false;
-    }
-
-    /// <summary>The length that calculate_skb_padding in the kernel's send.c brings a packet to.</summary>
-    public static int PaddedLength(int length, int mtu)
-    {
-        if (mtu <= 0)
-        {
-            return (length + PaddingMultiple - 1) & -PaddingMultiple;
-        }
-
-        int lastUnit = length > mtu ? length % mtu : length;
-        return length - lastUnit + Math.Min(mtu, (lastUnit + PaddingMultiple - 1) & -PaddingMultiple);
-    }
-
-    /// <returns>False if there was no room; the position says how far it came.</returns>
-    private static bool SplitFrame(
-        ReadOnlySpan<byte> bytes, in VirtioNetHeader header, int maxPacket, ref SplitPosition position, ref MessageWriter messages)
-    {
-        if (!IpPacket.TryParse(bytes, out IpPacket ip))
-        {
-            position.Malformed++;
-            return true;
-        }
-
-        ReadOnlySpan<byte> packet = bytes[..ip.TotalLength];
-        if (header.GsoType != VirtioNetHeader.GsoNone)
-        {
-            if (SuperPacket.TryParse(packet, ip, header, out SuperPacket super))
-            {
-                return SplitSuperPacket(packet, super, ip.TrafficClass, maxPacket, ref position, ref messages);
-            }
-
-            position.Malformed++;
-            return true;
-        }
-
-        bool completesChecksum = (header.Flags & VirtioNetHeader.NeedsCsum) != 0;
-        int checksumAt = header.CsumStart + header.CsumOffset;
+        bool completesChecksum = (frame.Header.Flags & VirtioNetHeader.NeedsCsum) != 0;
+        int checksumAt = frame.Header.CsumStart + frame.Header.CsumOffset;
         if (completesChecksum && checksumAt + sizeof(ushort) > packet.Length)
         {
-            position.Malformed++;
-            return true;
+            return SplitResult.Malformed;
         }
 
-        if (!messages.TryAppend(packet.Length, ip.TrafficClass, out Span<byte> content))
+        if (!TryAppend(batch, packet.Length, in padding, out Span<byte> content))
         {
-            return false;
+            return SplitResult.NoRoom;
         }
 
         packet.CopyTo(content);
         if (completesChecksum)
         {
-            WriteChecksum(content[checksumAt..], InternetChecksum.Sum(content[header.CsumStart..]), zeroMeansNone: true);
+            WriteChecksum(content[checksumAt..], InternetChecksum.Sum(content[frame.Header.CsumStart..]), zeroMeansNone: true);
         }
 
-        return true;
+        return SplitResult.Whole;
     }
 
+    /// <returns>False if there was no room; the position says how far it came.</returns>
     private static bool SplitSuperPacket(
-        ReadOnlySpan<byte> packet, in SuperPacket super, byte trafficClass, int maxPacket, ref SplitPosition position, ref MessageWriter messages)
+        PacketBatch batch, ReadOnlySpan<byte> packet, in SuperPacket super, int maxPacket, in Padding padding, ref SplitPosition position)
     {
         ReadOnlySpan<byte> headers = packet[..super.HeaderLength];
         ReadOnlySpan<byte> payload = packet[super.HeaderLength..];
@@ -140,7 +102,7 @@ public static class GsoSplitter
         while (position.PayloadDone < payload.Length)
         {
             int size = Math.Min(segmentSize, payload.Length - position.PayloadDone);
-            if (!messages.TryAppend(super.HeaderLength + size, trafficClass, out Span<byte> content))
+            if (!TryAppend(batch, super.HeaderLength + size, in padding, out Span<byte> content))
             {
                 return false;
             }
@@ -219,31 +181,25 @@ public static class GsoSplitter
         BinaryPrimitives.WriteUInt16BigEndian(field, checksum == 0 && zeroMeansNone ? (ushort)0xFFFF : checksum);
     }
 
-    /// <summary>Appends messages behind each other in the sending half of the buffer, one slot each.</summary>
-    private struct MessageWriter(PacketBatch batch, int mtu)
+    /// <summary>Appends a message behind the last one: room for the header, the content with its padding wiped, room for the tag.</summary>
+    private static bool TryAppend(PacketBatch batch, int length, in Padding padding, out Span<byte> content)
     {
-        private int _end = batch.ReadCapacity;
-
-        public bool TryAppend(int length, byte trafficClass, out Span<byte> content)
+        int index = batch.PacketCount;
+        int padded = padding.PaddedLength(length);
+        int start = batch.MessagesEnd + MessageSize.TransportHeader;
+        int end = start + padded + MessageSize.Tag;
+        if (index == batch.Packets.Length || end > batch.Buffer.Length)
         {
-            int slot = batch.SlotCount;
-            int padded = PaddedLength(length, mtu);
-            int start = _end + MessageSize.TransportHeader;
-            int end = start + padded + MessageSize.Tag;
-            if (slot == batch.Slots.Length || end > batch.Buffer.Length)
-            {
-                content = default;
-                return false;
-            }
-
-            batch.Packets[slot] = new AeadPacket { Offset = start, Length = padded };
-            batch.Slots[slot] = new PacketSlot { InnerLength = length, TrafficClass = trafficClass };
-            batch.SlotCount = slot + 1;
-            _end = end;
-            content = batch.Buffer.AsSpan(start, padded);
-            content[length..].Clear();
-            content = content[..length];
-            return true;
+            content = default;
+            return false;
         }
+
+        batch.Packets[index] = new AeadPacket { Offset = start, Length = padded };
+        batch.PacketCount = index + 1;
+        batch.MessagesEnd = end;
+        content = batch.Buffer.AsSpan(start, padded);
+        content[length..].Clear();
+        content = content[..length];
+        return true;
     }
 }

@@ -16,7 +16,7 @@ public sealed class GroCoalescerTests
     private static int[] Counts(IReadOnlyList<byte[]> packets, GroFeatures features = GroFeatures.All)
     {
         PacketBatch batch = OffloadBatches.Opened(packets, 64);
-        new GroCoalescer(features, batch.Slots.Length, 64).Coalesce(batch, 0);
+        new GroCoalescer(features, batch.Packets.Length, 64).Coalesce(batch, 0);
         return [.. batch.Frames.Take(batch.FrameCount).Select(f => f.SliceCount)];
     }
 
@@ -277,8 +277,8 @@ public sealed class GroCoalescerTests
     {
         List<byte[]> packets = Stream(new Flow(), 4);
         PacketBatch batch = OffloadBatches.Opened([.. packets, new byte[16], new byte[40]], 8);
-        batch.Slots[4].InnerLength = 0;
-        batch.Slots[5].Dropped = true;
+        batch.Packets[4].Length = 0;
+        batch.Packets[5].Length = 0;
         Assert.Equal(6, new GroCoalescer(GroFeatures.All, 6, 8).Coalesce(batch, 0));
         Assert.Equal(1, batch.FrameCount);
     }

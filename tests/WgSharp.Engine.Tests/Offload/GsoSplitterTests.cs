@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using WgSharp.Engine.Offload;
+using WgSharp.Engine.Outbound;
 
 namespace WgSharp.Engine.Tests.Offload;
 
@@ -192,7 +193,7 @@ public sealed class GsoSplitterTests
     [InlineData(5, 8, 8)]
     [InlineData(1500, 0, 1504)]
     public void Padding_is_the_kernel_modules(int length, int mtu, int padded) =>
-        Assert.Equal(padded, GsoSplitter.PaddedLength(length, mtu));
+        Assert.Equal(padded, new Padding(mtu, int.MaxValue).PaddedLength(length));
 
     [Fact]
     public void What_does_not_fit_follows_in_the_next_call()
@@ -204,17 +205,9 @@ public sealed class GsoSplitterTests
             frames.Add(Super(new Flow { IsIPv6 = i % 2 == 0, IsTcp = i % 3 != 0 }, random.Next(1, 60_000), random.Next(1, 1400), seed: i));
         }
 
-        List<byte[]> whole = OffloadBatches.Split(frames, mtu: 1420, sendCapacity: 40_000_000, slots: 500_000);
-        Assert.Equal(whole, OffloadBatches.Split(frames, mtu: 1420, sendCapacity: 66_000, slots: 64));
-        Assert.Equal(whole, OffloadBatches.Split(frames, mtu: 1420, sendCapacity: 66_000, slots: 1));
-    }
-
-    [Fact]
-    public void A_batch_without_room_for_one_packet_is_misuse()
-    {
-        PacketBatch batch = OffloadBatches.Read([Super(new Flow(), 3000, 1400)], sendCapacity: 1000);
-        SplitPosition position = default;
-        Assert.Throws<InvalidOperationException>(() => GsoSplitter.Split(batch, ref position, 1420));
+        List<byte[]> whole = OffloadBatches.Split(frames, mtu: 1420, sendCapacity: 40_000_000, packets: 500_000);
+        Assert.Equal(whole, OffloadBatches.Split(frames, mtu: 1420, sendCapacity: 66_000, packets: 64));
+        Assert.Equal(whole, OffloadBatches.Split(frames, mtu: 1420, sendCapacity: 66_000, packets: 1));
     }
 
     [Fact]
@@ -260,8 +253,8 @@ public sealed class GsoSplitterTests
         }
 
         PacketBatch batch = OffloadBatches.Read([new WireFrame(header, bytes), new WireFrame(default, InnerPackets.Build(flow, [1]))]);
-        List<byte[]> packets = OffloadBatches.Split(batch, 1420, 0, out SplitPosition position);
-        Assert.Equal(1, position.Malformed);
+        List<byte[]> packets = OffloadBatches.Split(batch, 1420, 0, out int malformed);
+        Assert.Equal(1, malformed);
         Assert.Single(packets);
     }
 
@@ -272,7 +265,8 @@ public sealed class GsoSplitterTests
         Allocations.AssertNone(10, () =>
         {
             SplitPosition position = default;
-            GsoSplitter.Split(batch, ref position, 1420);
+            int malformed = 0;
+            OffloadBatches.SplitSome(batch, ref position, 1420, 0, ref malformed);
         });
     }
 }

@@ -1,5 +1,7 @@
 using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
+using WgSharp.Engine.Outbound;
+using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests.Offload;
 
@@ -9,7 +11,7 @@ internal sealed record WireFrame(VirtioNetHeader Header, byte[] Bytes);
 /// <summary>Puts packets into batches and takes them out, checking every bound on the way.</summary>
 internal static class OffloadBatches
 {
-    /// <summary>A batch as the inbound path hands it to the coalescer: plaintext in slots, here with guard bytes between them.</summary>
+    /// <summary>A batch as the inbound path hands it to the coalescer: plaintext, here with guard bytes between them.</summary>
     public static PacketBatch Opened(IReadOnlyList<byte[]> packets, int frames)
     {
         const int Gap = 48;
@@ -19,8 +21,7 @@ internal static class OffloadBatches
         foreach (byte[] packet in packets)
         {
             packet.CopyTo(batch.Buffer, offset);
-            batch.Packets[batch.SlotCount] = new AeadPacket { Offset = offset, Length = packet.Length, Authentic = true };
-            batch.Slots[batch.SlotCount++] = new PacketSlot { InnerLength = packet.Length };
+            batch.Packets[batch.PacketCount++] = new AeadPacket { Offset = offset, Length = packet.Length, Authentic = true };
             offset += packet.Length + Gap;
         }
 
@@ -41,30 +42,30 @@ internal static class OffloadBatches
         return frames;
     }
 
-    /// <summary>Coalesces until all slots are done.</summary>
+    /// <summary>Coalesces until all packets are done.</summary>
     public static List<WireFrame> Coalesce(IReadOnlyList<byte[]> packets, GroFeatures features = GroFeatures.All, int frames = 64)
     {
         PacketBatch batch = Opened(packets, frames);
-        GroCoalescer coalescer = new(features, batch.Slots.Length, frames);
+        GroCoalescer coalescer = new(features, batch.Packets.Length, frames);
         List<WireFrame> result = [];
         int slot = 0;
         do
         {
             int next = coalescer.Coalesce(batch, slot);
-            Assert.True(next > slot || batch.SlotCount == 0);
+            Assert.True(next > slot || batch.PacketCount == 0);
             slot = next;
             result.AddRange(Frames(batch));
         }
-        while (slot < batch.SlotCount);
+        while (slot < batch.PacketCount);
         return result;
     }
 
     /// <summary>A batch as the outbound path gets it from the TUN device.</summary>
-    public static PacketBatch Read(IReadOnlyList<WireFrame> frames, int sendCapacity = 400_000, int slots = 1024)
+    public static PacketBatch Read(IReadOnlyList<WireFrame> frames, int sendCapacity = 400_000, int packets = 1024)
     {
         const int Gap = 32;
         int capacity = frames.Sum(f => f.Bytes.Length + Gap);
-        PacketBatch batch = new(capacity + sendCapacity, slots, Math.Max(frames.Count, 1), 0) { ReadCapacity = capacity };
+        PacketBatch batch = new(capacity + sendCapacity, packets, Math.Max(frames.Count, 1), 0) { ReadCapacity = capacity };
         batch.Buffer.AsSpan().Fill(0x5A);
         int offset = Gap;
         foreach (WireFrame frame in frames)
@@ -78,36 +79,66 @@ internal static class OffloadBatches
     }
 
     /// <summary>Splits until all frames are done; checks layout, padding and that nothing else was touched.</summary>
-    public static List<byte[]> Split(IReadOnlyList<WireFrame> frames, int mtu = 0, int maxPacket = 0, int sendCapacity = 400_000, int slots = 1024) =>
-        Split(Read(frames, sendCapacity, slots), mtu, maxPacket, out _);
+    public static List<byte[]> Split(IReadOnlyList<WireFrame> frames, int mtu = 0, int maxPacket = 0, int sendCapacity = 400_000, int packets = 1024) =>
+        Split(Read(frames, sendCapacity, packets), mtu, maxPacket, out _);
 
-    public static List<byte[]> Split(PacketBatch batch, int mtu, int maxPacket, out SplitPosition position)
+    /// <param name="malformed">How many frames nothing was made of.</param>
+    public static List<byte[]> Split(PacketBatch batch, int mtu, int maxPacket, out int malformed)
     {
         byte[] before = batch.Buffer.AsSpan(0, batch.ReadCapacity).ToArray();
         List<byte[]> packets = [];
-        position = default;
+        SplitPosition position = default;
+        malformed = 0;
         bool more;
         do
         {
-            more = GsoSplitter.Split(batch, ref position, mtu, maxPacket);
-            Assert.True(batch.SlotCount > 0 || !more);
+            more = SplitSome(batch, ref position, mtu, maxPacket, ref malformed);
+            Assert.True(batch.PacketCount > 0 || !more);
             int end = batch.ReadCapacity;
-            for (int i = 0; i < batch.SlotCount; i++)
+            for (int i = 0; i < batch.PacketCount; i++)
             {
                 AeadPacket packet = batch.Packets[i];
-                PacketSlot slot = batch.Slots[i];
                 Assert.Equal(end + 16, packet.Offset);
-                Assert.Equal(GsoSplitter.PaddedLength(slot.InnerLength, mtu), packet.Length);
-                Assert.False(slot.Dropped);
-                Assert.All(batch.Buffer.AsSpan(packet.Offset + slot.InnerLength, packet.Length - slot.InnerLength).ToArray(), b => Assert.Equal(0, b));
-                packets.Add(batch.Buffer.AsSpan(packet.Offset, slot.InnerLength).ToArray());
+                Assert.True(IpPacket.TryParse(batch.Buffer.AsSpan(packet.Offset, packet.Length), out IpPacket inner));
+                int length = inner.TotalLength;
+                Assert.Equal(new Padding(mtu, int.MaxValue).PaddedLength(length), packet.Length);
+                Assert.All(batch.Buffer.AsSpan(packet.Offset + length, packet.Length - length).ToArray(), b => Assert.Equal(0, b));
+                packets.Add(batch.Buffer.AsSpan(packet.Offset, length).ToArray());
                 end = packet.Offset + packet.Length + 16;
             }
 
+            Assert.Equal(end, batch.MessagesEnd);
             Assert.True(end <= batch.Buffer.Length);
         }
         while (more);
         Assert.Equal(before, batch.Buffer.AsSpan(0, batch.ReadCapacity).ToArray());
         return packets;
+    }
+
+    /// <summary>Splits as many frames as there is room for.</summary>
+    /// <returns>True while frames are left.</returns>
+    public static bool SplitSome(PacketBatch batch, ref SplitPosition position, int mtu, int maxPacket, ref int malformed)
+    {
+        batch.ClearPackets();
+        for (; position.Frame < batch.FrameCount; position.NextFrame())
+        {
+            ref readonly TunFrame frame = ref batch.Frames[position.Frame];
+            if (!IpPacket.TryParse(batch.Buffer.AsSpan(frame.Offset, frame.Length), out IpPacket packet))
+            {
+                malformed++;
+                continue;
+            }
+
+            switch (GsoSplitter.Split(batch, in frame, in packet, new Padding(mtu, int.MaxValue), ref position, maxPacket))
+            {
+                case SplitResult.NoRoom:
+                    return true;
+                case SplitResult.Malformed:
+                    malformed++;
+                    break;
+            }
+        }
+
+        return false;
     }
 }

@@ -105,7 +105,7 @@ public sealed class OffloadPropertyTests
         List<byte[]> packets = Traffic(random);
         GroFeatures features = seed % 10 == 0 ? (GroFeatures)random.Next(8) : GroFeatures.All;
         List<WireFrame> frames = OffloadBatches.Coalesce(packets, features, frames: seed % 3 == 0 ? random.Next(1, 20) : 2000);
-        List<byte[]> back = OffloadBatches.Split(frames, mtu: 1420, sendCapacity: packets.Sum(p => p.Length + 64) + 2000, slots: packets.Count + 1);
+        List<byte[]> back = OffloadBatches.Split(frames, mtu: 1420, sendCapacity: packets.Sum(p => p.Length + 64) + 2000, packets: packets.Count + 1);
 
         Assert.True(frames.Count <= packets.Count);
         Assert.Equal(packets.Count, back.Count);
@@ -155,10 +155,10 @@ public sealed class OffloadPropertyTests
         List<byte[]> packets = Traffic(random);
         int frames = random.Next(1, 40);
         PacketBatch batch = OffloadBatches.Opened(packets, frames);
-        GroCoalescer coalescer = new(GroFeatures.All, batch.Slots.Length, frames);
+        GroCoalescer coalescer = new(GroFeatures.All, batch.Packets.Length, frames);
         List<byte[]> delivered = [];
         int slot = 0;
-        while (slot < batch.SlotCount)
+        while (slot < batch.PacketCount)
         {
             slot = coalescer.Coalesce(batch, slot);
             List<WireFrame> written = OffloadBatches.Frames(batch);
@@ -194,9 +194,9 @@ public sealed class OffloadPropertyTests
         }
 
         // Split checks that only message room was written; every message is valid IP as far as its length goes.
-        PacketBatch batch = OffloadBatches.Read(frames, sendCapacity: 500_000, slots: random.Next(1, 300));
-        List<byte[]> packets = OffloadBatches.Split(batch, random.Next(0, 1600), random.Next(0, 1600), out SplitPosition position);
-        Assert.InRange(position.Malformed, 0, frames.Count);
+        PacketBatch batch = OffloadBatches.Read(frames, sendCapacity: 500_000, packets: random.Next(1, 300));
+        List<byte[]> packets = OffloadBatches.Split(batch, random.Next(0, 1600), random.Next(0, 1600), out int malformed);
+        Assert.InRange(malformed, 0, frames.Count);
         Assert.All(packets, p => Assert.InRange(p.Length, 20, 65535));
     }
 

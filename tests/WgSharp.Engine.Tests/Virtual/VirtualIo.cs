@@ -165,7 +165,7 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
         atIo();
         for (int r = first; r < first + count; r++)
         {
-            ref PacketRun run = ref batch.Runs[r];
+            ref OutboundRun run = ref batch.OutboundRuns[r];
             run.Outcome = SendOutcome.Sent;
             for (int offset = 0; offset < run.Length; offset += run.Stride)
             {

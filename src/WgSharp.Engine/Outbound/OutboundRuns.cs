@@ -1,0 +1,87 @@
+using WgSharp.Engine.Mtu;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Outbound;
+
+/// <summary>
+/// Makes runs of a frame's messages: what goes to one peer under one outer header, contiguous and at one stride, is sent at once.
+/// Goes by whole frames: their messages are of equal strides already, and only the last may be shorter.
+/// </summary>
+internal static class OutboundRuns
+{
+    /// <summary>UDP_MAX_SEGMENTS of kernels before 6.9.</summary>
+    private const int MaxSegments = 64;
+
+    /// <summary>The largest UDP payload over IPv4, and so the longest run.</summary>
+    private const int MaxLength = 65507;
+
+    /// <summary>Adds the batch's packets from <paramref name="first"/> on to the last run, as far as they fit, and to new ones.</summary>
+    /// <param name="first">All messages from this one on are of one frame.</param>
+    public static void Append(PacketBatch batch, int first, in FrameRoute route, SegmentRefusals refusals, Instant now)
+    {
+        if (batch.RunCount > 0)
+        {
+            ref OutboundRun last = ref batch.OutboundRuns[batch.RunCount - 1];
+            if (ReferenceEquals(last.Peer, route.Peer) && last.TrafficClass == route.TrafficClass && last.HopLimit == route.HopLimit)
+            {
+                first += Extend(ref last, batch, first);
+            }
+        }
+
+        while (first < batch.PacketCount)
+        {
+            int stride = MessageLength(batch, first);
+            ref OutboundRun run = ref batch.OutboundRuns[batch.RunCount++];
+            run = new OutboundRun
+            {
+                FirstPacket = first,
+                Offset = batch.Packets[first].Offset - MessageSize.TransportHeader,
+                Stride = stride,
+                Peer = route.Peer,
+                Endpoint = route.Endpoint,
+                TrafficClass = route.TrafficClass,
+                HopLimit = route.HopLimit,
+                Unsegmented = refusals.Refuses(route.Endpoint.Remote, stride, now),
+            };
+            first += Extend(ref run, batch, first);
+        }
+    }
+
+    /// <returns>How many of the packets from <paramref name="first"/> on became part of the run.</returns>
+    private static int Extend(ref OutboundRun run, PacketBatch batch, int first)
+    {
+        int left = batch.PacketCount - first;
+        if (left == 0 || run.Length != run.Count * run.Stride || run.Offset + run.Length != batch.Packets[first].Offset - MessageSize.TransportHeader)
+        {
+            return 0;
+        }
+
+        int length = MessageLength(batch, first);
+        if (length > run.Stride)
+        {
+            return 0;
+        }
+
+        // Behind a shorter one nothing may follow.
+        int fitting = Math.Min(MaxSegments - run.Count, (MaxLength - run.Length) / length);
+        int taken = Math.Min(fitting, length < run.Stride ? 1 : left);
+        if (taken <= 0)
+        {
+            return run.Count == 0 ? TakeOne(ref run, length) : 0;
+        }
+
+        run.Count += taken;
+        run.Length += ((taken - 1) * length) + MessageLength(batch, first + taken - 1);
+        return taken;
+    }
+
+    /// <summary>Longer than any datagram may be: the socket will say so.</summary>
+    private static int TakeOne(ref OutboundRun run, int length)
+    {
+        run.Count = 1;
+        run.Length = length;
+        return 1;
+    }
+
+    private static int MessageLength(PacketBatch batch, int packet) => batch.Packets[packet].Length + MessageSize.TransportOverhead;
+}

@@ -63,7 +63,7 @@ public sealed class DropCounters
     public long this[DropReason reason] => Volatile.Read(ref _counts[(int)reason]);
 
     /// <summary>One thread at a time: no locked addition.</summary>
-    public void Add(DropReason reason, int count = 1) => Volatile.Write(ref _counts[(int)reason], _counts[(int)reason] + count);
+    public void Add(DropReason reason, long count = 1) => Volatile.Write(ref _counts[(int)reason], _counts[(int)reason] + count);
 
     /// <summary>Adds up what others counted.</summary>
     public static DropCounters Sum(IEnumerable<DropCounters> all)
@@ -86,6 +86,4 @@ public sealed class DropCounters
         IEnumerable<string> some = Enum.GetValues<DropReason>().Where(reason => this[reason] > 0).Select(reason => $"{reason} {this[reason]}");
         return string.Join(", ", some) is { Length: > 0 } text ? text : "nothing";
     }
-
-    private void Add(DropReason reason, long count) => _counts[(int)reason] += count;
 }

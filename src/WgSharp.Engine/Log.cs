@@ -38,4 +38,7 @@ internal static partial class Log
 
     [LoggerMessage(11, LogLevel.Information, "The machine was suspended for {Seconds} s; sessions are wiped")]
     public static partial void Resumed(ILogger log, double seconds);
+
+    [LoggerMessage(12, LogLevel.Debug, "Dropped so far: {Drops}")]
+    public static partial void Dropped(ILogger log, DropCounters drops);
 }

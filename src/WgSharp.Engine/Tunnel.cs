@@ -1,7 +1,6 @@
 using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
-using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine;
@@ -36,6 +35,7 @@ public sealed class Tunnel : IDisposable
     private readonly TunnelIo _io;
     private readonly ILogger _log;
     private readonly IWaiter _controlWaiter;
+    private readonly StagedSender _staged;
     private readonly List<Thread> _threads = [];
     private readonly TaskCompletionSource _completion = new();
 
@@ -48,8 +48,8 @@ public sealed class Tunnel : IDisposable
         var link = new TunnelLink(Device, _controlWaiter);
         var handshakes = new HandshakeQueue(io.Random);
         var sender = new RunSender(io.Udp, link, log);
-        var staged = new StagedSender(io, link, sender);
-        Control = new ControlLoop(io, Device, link, _controlWaiter, handshakes, staged, log);
+        _staged = new StagedSender(io, link, sender);
+        Control = new ControlLoop(io, Device, link, _controlWaiter, handshakes, _staged, log);
         Packets = PacketWorkers.Create(
             io,
             new OutboundPath(io, Device, link, sender, log),
@@ -94,16 +94,30 @@ public sealed class Tunnel : IDisposable
     /// <summary>Any thread. Applies a configuration on the control loop and returns when it stands.</summary>
     /// <exception cref="ConfigurationException">It cannot be applied.</exception>
     /// <exception cref="IOException">The listen port cannot be opened; HResult is the errno.</exception>
-    public void Configure(DeviceConfiguration configuration) => Control.Invoke(moment => Control.Configure(configuration, moment));
+    public void Configure(DeviceConfiguration configuration) => Control.Mailbox.Invoke(moment => Control.Configure(configuration, moment));
 
     /// <summary>Any thread. What <c>get</c> shows, taken on the control loop.</summary>
-    public DeviceSnapshot Snapshot() => Control.Invoke(_ => Control.Snapshot());
+    public DeviceSnapshot Snapshot() => Control.Mailbox.Invoke(_ => Control.Snapshot());
 
     /// <summary>Any thread. How many peers a snapshot would show.</summary>
-    public int CountPeers() => Control.Invoke(_ => Device.Peers.Count);
+    public int CountPeers() => Control.Mailbox.Invoke(_ => Device.Peers.Count);
 
     /// <summary>Any thread: from the link monitor. Opens or closes the sockets, starts or wipes the sessions; the MTU bounds padding.</summary>
-    public void LinkChanged(bool up, int mtu) => Control.Invoke(moment => Control.LinkChanged(up, mtu, moment));
+    public void LinkChanged(bool up, int mtu)
+    {
+        if (!Control.Mailbox.Invoke(moment => Control.LinkChanged(up, mtu, moment)))
+        {
+            LogDrops();
+        }
+    }
+
+    /// <summary>Any thread: what was dropped since the start, and why.</summary>
+    public DropCounters Drops()
+    {
+        DropCounters sum = DropCounters.Sum([_staged.Drops, .. Packets.SelectMany(workers => workers.Batches).Select(batch => batch.Drops)]);
+        sum.Add(DropReason.StagingFull, Device.PushedOut);
+        return sum;
+    }
 
     /// <summary>Stops the threads, wipes the keys. The TUN and the sockets are closed with it.</summary>
     public void Dispose()
@@ -120,6 +134,7 @@ public sealed class Tunnel : IDisposable
         }
 
         _completion.TrySetResult();
+        LogDrops();
         foreach (PacketWorkers workers in Packets)
         {
             workers.Dispose();
@@ -129,6 +144,14 @@ public sealed class Tunnel : IDisposable
         _controlWaiter.Dispose();
         _io.Udp.Dispose();
         _io.Tun.Dispose();
+    }
+
+    private void LogDrops()
+    {
+        if (_log.IsEnabled(LogLevel.Debug))
+        {
+            Log.Dropped(_log, Drops());
+        }
     }
 
     private void StartThread(string name, Action body)

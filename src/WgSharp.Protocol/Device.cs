@@ -124,7 +124,13 @@ public sealed partial class Device : IDisposable
     /// <returns>True if the control loop must be woken.</returns>
     public bool Raise(Peer peer, Attention attention) => _attentions.Raise(peer, attention);
 
+    /// <summary>Any thread: packets that were staged, and pushed out by younger ones.</summary>
+    public long PushedOut => _stagingBudget.PushedOut;
+
     // ---- control loop only ----
+
+    /// <summary>What was said last: <see cref="LinkUp"/> or <see cref="LinkDown"/>.</summary>
+    public bool LinkIsUp => _linkIsUp;
 
     public ushort ListenPort { get; private set; }
 

@@ -22,6 +22,7 @@ public sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
     private Slot[] _slots = [];
     private int _free = None;
     private int _count;
+    private long _pushedOut;
     private List _all = List.Empty;
 
     internal const int None = -1;
@@ -33,6 +34,9 @@ public sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
 
     /// <summary>Bytes of memory taken now.</summary>
     public int Used { get; private set; }
+
+    /// <summary>Any thread: packets that went because a bound was reached.</summary>
+    public long PushedOut => Volatile.Read(ref _pushedOut);
 
     internal Lock Lock { get; } = new();
 
@@ -49,7 +53,7 @@ public sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
 
         while (Used + buffer.Length > Limit)
         {
-            Remove(_all.First);
+            PushOut(_all.First);
         }
 
         packet.CopyTo(buffer);
@@ -82,6 +86,13 @@ public sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
 
     /// <summary>The lock is held. The bytes of a slot; valid until it is removed.</summary>
     internal ReadOnlySpan<byte> Read(int index) => _slots[index].Buffer.AsSpan(0, _slots[index].Length);
+
+    /// <summary>The lock is held. Removes a packet that a younger one needs the place of.</summary>
+    internal void PushOut(int index)
+    {
+        Remove(index);
+        Volatile.Write(ref _pushedOut, _pushedOut + 1);
+    }
 
     /// <summary>The lock is held. Wipes a packet and gives its memory back. It must be its owner's oldest: every drop is from that end.</summary>
     internal void Remove(int index)
@@ -216,7 +227,7 @@ public sealed class StagedPackets(StagingBudget budget)
 
             if (_count >= Limits.MaxStagedPackets)
             {
-                budget.Remove(Slots.First);
+                budget.PushOut(Slots.First);
             }
 
             budget.Add(this, packet);

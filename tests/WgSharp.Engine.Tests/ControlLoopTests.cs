@@ -3,7 +3,6 @@ using System.Net;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Crypto;
-using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests;
@@ -76,8 +75,8 @@ public sealed class ControlLoopTests : IDisposable
             _loop.TakeTurn();
             Instant asked = _moment.Now;
             Instant? answered = null;
-            Task person = Background(() => _loop.Invoke(_ => answered = _moment.Now));
-            SpinWait.SpinUntil(() => _loop.HasCommands);
+            Task person = Background(() => _loop.Mailbox.Invoke(_ => answered = _moment.Now));
+            SpinWait.SpinUntil(() => !_loop.Mailbox.IsEmpty);
             Receive(InitiationOf(Peers - 1), Peers - 1);
             _udp.Sent.Clear();
             idle.Staged.Add(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 10));

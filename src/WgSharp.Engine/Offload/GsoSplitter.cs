@@ -11,7 +11,6 @@
 
 using System.Buffers.Binary;
 using WgSharp.Crypto;
-using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Offload;

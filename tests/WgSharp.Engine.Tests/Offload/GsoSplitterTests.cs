@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using WgSharp.Engine.Offload;
-using WgSharp.Engine.Outbound;
 
 namespace WgSharp.Engine.Tests.Offload;
 

@@ -1,6 +1,5 @@
 using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
-using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests.Offload;

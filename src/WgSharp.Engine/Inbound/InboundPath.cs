@@ -3,7 +3,7 @@ using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Inbound;
 
 /// <summary>
 /// A packet's way in, stage by stage; each takes a batch. What a stage drops has no content for the later ones.

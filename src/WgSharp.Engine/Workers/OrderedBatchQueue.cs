@@ -1,4 +1,4 @@
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Workers;
 
 /// <summary>
 /// Work in parallel, completion in order: whoever takes a batch in gets a ticket; batches are completed in the order of their tickets, whatever the

@@ -1,7 +1,6 @@
-using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Workers;
 
 /// <summary>
 /// Two processors: one thread runs both directions, as long as that is enough. What comes in and its answer then need one wake-up instead of two,
@@ -26,6 +25,8 @@ internal sealed class PairedWorkers(TunnelIo io, OutboundPath outbound, InboundP
 
     /// <summary>Who owns the outbound path: set by the first thread, taken back by the second.</summary>
     private volatile bool _handedOver;
+
+    public override IEnumerable<PacketBatch> Batches => [_out, _in];
 
     public override IoStatus Run() => Interlocked.Increment(ref _entered) == 1 ? RunFirst() : RunSecond();
 

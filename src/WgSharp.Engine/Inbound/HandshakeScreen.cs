@@ -1,7 +1,7 @@
 using WgSharp.Crypto;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Inbound;
 
 /// <summary>
 /// What becomes of the handshake messages of a batch: their mac1 is checked on the receiving thread, eight at a time, and only those whose senders

@@ -1,8 +1,7 @@
 using WgSharp.Engine.Offload;
-using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Workers;
 
 /// <summary>
 /// The packet threads of one direction (or, on one processor, of both): how the stages of the paths are spread over threads is decided here and
@@ -23,6 +22,9 @@ internal abstract class PacketWorkers : IDisposable
     public string Name { get; }
 
     public int Threads { get; }
+
+    /// <summary>What its threads work on; their counters may be read by anyone.</summary>
+    public abstract IEnumerable<PacketBatch> Batches { get; }
 
     private protected TunnelIo Io { get; }
 
@@ -115,6 +117,8 @@ internal sealed class SingleWorker(TunnelIo io, OutboundPath outbound, InboundPa
 {
     private readonly PacketBatch _out = OutboundPath.CreateBatch();
     private readonly PacketBatch _in = InboundPath.CreateBatch();
+
+    public override IEnumerable<PacketBatch> Batches => [_out, _in];
 
     public override IoStatus Run()
     {

@@ -1,7 +1,6 @@
 using WgSharp.Engine.Offload;
-using WgSharp.Engine.Outbound;
 
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Workers;
 
 /// <summary>
 /// More processors: one thread at a time takes in a batch and fixes its place in the order, any thread does the sealing or opening, and whoever
@@ -11,6 +10,7 @@ internal abstract class OrderedWorkers : PacketWorkers
 {
     private readonly Lock _reader = new();
     private readonly OrderedBatchQueue _queue;
+    private readonly PacketBatch[] _batches;
     private readonly PacketBatch[] _others;
 
     /// <summary>What the last one to read saw: that nothing was left, or that there may be more.</summary>
@@ -20,9 +20,12 @@ internal abstract class OrderedWorkers : PacketWorkers
     private protected OrderedWorkers(string name, int threads, TunnelIo io, Readiness watched, Func<PacketBatch> createBatch)
         : base(name, threads, io, watched)
     {
-        _queue = new OrderedBatchQueue([.. Enumerable.Range(0, threads + 1).Select(_ => createBatch())], CompleteInOrder);
+        _batches = [.. Enumerable.Range(0, threads + 1).Select(_ => createBatch())];
+        _queue = new OrderedBatchQueue(_batches, CompleteInOrder);
         _others = new PacketBatch[threads];
     }
+
+    public sealed override IEnumerable<PacketBatch> Batches => _batches;
 
     public sealed override IoStatus Run()
     {

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Outbound;
 
 /// <summary>
 /// Keeps messages from going in circles. The kernel module sees a circle by the route's device (socket.c, ELOOP) and by the depth of its own

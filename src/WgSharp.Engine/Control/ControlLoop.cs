@@ -1,10 +1,7 @@
-using System.Collections.Concurrent;
-using System.Runtime.ExceptionServices;
 using Microsoft.Extensions.Logging;
-using WgSharp.Engine.Outbound;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Control;
 
 /// <summary>
 /// The one writer of protocol state: handshakes, timers, configuration, link changes. It sleeps until the next deadline or until someone has
@@ -25,8 +22,6 @@ internal sealed class ControlLoop
     /// <summary>How long one kind of work may go on within a turn. Its last piece may take longer.</summary>
     private static readonly TimeSpan Share = TimeSpan.FromMilliseconds(5);
 
-    private static readonly TimeSpan PortRetry = TimeSpan.FromSeconds(5);
-
     /// <summary>Less than any suspend takes, more than lies between the readings of two clocks.</summary>
     private static readonly TimeSpan ShortestSuspend = TimeSpan.FromMilliseconds(100);
 
@@ -37,14 +32,11 @@ internal sealed class ControlLoop
     private readonly HandshakeQueue _handshakes;
     private readonly StagedSender _staged;
     private readonly ILogger _log;
-    private readonly ConcurrentQueue<Command> _commands = new();
+    private readonly ListenPort _port;
     private readonly byte[] _message = new byte[MessageSize.HandshakeInitiation];
     private readonly byte[] _reply = new byte[MessageSize.HandshakeInitiation];
     private readonly Func<Moment, bool>[] _kindsOfWork;
     private volatile bool _stopping;
-    private bool _linkIsUp;
-    private bool _portIsOpen;
-    private Instant _portRetryAt = Instant.Never;
     private Instant _cookieWindowEnds;
     private int _cookiesLeft;
     private TimeSpan _suspended;
@@ -58,13 +50,15 @@ internal sealed class ControlLoop
         _waiter = waiter;
         _handshakes = handshakes;
         _staged = staged;
+        Mailbox = new ControlMailbox(waiter);
+        _port = new ListenPort(io.Udp, device, link, log);
         _log = log;
         _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
         _suspended = io.Suspended();
     }
 
-    /// <summary>Any thread: somebody waits for an answer.</summary>
-    internal bool HasCommands => !_commands.IsEmpty;
+    /// <summary>Any thread: where requests are left.</summary>
+    public ControlMailbox Mailbox { get; }
 
     /// <summary>The thread's body; returns after <see cref="Stop"/>.</summary>
     public void Run()
@@ -83,10 +77,7 @@ internal sealed class ControlLoop
         {
             _stopping = true;
             _device.LinkDown();
-            while (_commands.TryDequeue(out Command? command))
-            {
-                command.Fail(new ObjectDisposedException(nameof(Tunnel)));
-            }
+            Mailbox.Close();
         }
     }
 
@@ -94,23 +85,6 @@ internal sealed class ControlLoop
     {
         _stopping = true;
         _waiter.Wake();
-    }
-
-    /// <summary>Any thread: runs <paramref name="action"/> on the loop and returns its result, or throws what it threw.</summary>
-    public T Invoke<T>(Func<Moment, T> action)
-    {
-        T result = default!;
-        var command = new Command(moment => result = action(moment));
-        _commands.Enqueue(command);
-        _waiter.Wake();
-        if (_stopping)
-        {
-            // The loop may have looked at its queue for the last time; a command that it did take is completed by it.
-            command.Fail(new ObjectDisposedException(nameof(Tunnel)));
-        }
-
-        command.Wait();
-        return result;
     }
 
     /// <summary>One turn.</summary>
@@ -161,65 +135,28 @@ internal sealed class ControlLoop
     /// <summary>Until when the loop may sleep if a turn has left nothing and nobody wakes it.</summary>
     internal Instant NextDeadline()
     {
-        Instant deadline = _portRetryAt < _device.NextDeadline ? _portRetryAt : _device.NextDeadline;
+        Instant deadline = _port.RetryAt < _device.NextDeadline ? _port.RetryAt : _device.NextDeadline;
 
         // What waits is for the next window.
         return !_handshakes.IsEmpty && _cookieWindowEnds < deadline ? _cookieWindowEnds : deadline;
     }
 
-    // ---- configuration ----
+    // ---- requests ----
 
     private bool TakeCommand(Moment moment)
     {
-        if (moment.Now >= _portRetryAt)
+        if (moment.Now >= _port.RetryAt)
         {
-            OpenPort(moment);
+            _port.Open(moment.Now);
         }
 
-        if (!_commands.TryDequeue(out Command? command))
-        {
-            return false;
-        }
-
-        command.Execute(moment);
-        return true;
+        return Mailbox.TryExecute(moment);
     }
 
-    /// <summary>Applies the whole of it, or nothing: what can fail (the port) comes first.</summary>
+    /// <summary>Applies the whole of it, or nothing.</summary>
     public bool Configure(DeviceConfiguration configuration, Moment moment)
     {
-        ushort port = configuration.ListenPort ?? _device.ListenPort;
-        uint mark = configuration.Fwmark ?? _device.Fwmark;
-        bool movesPort = configuration.ListenPort is { } wanted && (wanted != _device.ListenPort || (_linkIsUp && !_portIsOpen));
-        if (movesPort && _linkIsUp)
-        {
-            port = _io.Udp.Open(port, mark);
-            _portIsOpen = true;
-            _portRetryAt = Instant.Never;
-        }
-        else if (!_linkIsUp && configuration.ListenPort is > 0)
-        {
-            // Whoever asks learns it now; when the link comes up, nobody would wait for an answer.
-            _io.Udp.Try(port, mark);
-        }
-
-        bool movesMark = mark != _device.Fwmark;
-        if (movesMark && _portIsOpen)
-        {
-            _io.Udp.SetMark(mark);
-        }
-
-        _device.Apply(configuration, moment);
-        if (movesPort)
-        {
-            _device.SetListenPort(port);
-        }
-
-        if (movesPort || movesMark)
-        {
-            _device.ForgetSources();
-        }
-
+        _port.Configure(configuration, moment);
         return true;
     }
 
@@ -228,50 +165,25 @@ internal sealed class ControlLoop
     public bool LinkChanged(bool up, int mtu, Moment moment)
     {
         _link.Mtu = mtu;
-        if (up == _linkIsUp)
+        if (up == _device.LinkIsUp)
         {
             return up;
         }
 
-        _linkIsUp = up;
         if (up)
         {
-            OpenPort(moment);
+            _port.Open(moment.Now);
             _device.LinkUp(moment);
         }
         else
         {
-            _portRetryAt = Instant.Never;
-            _portIsOpen = false;
-            _io.Udp.Close();
+            _port.Close();
             _handshakes.Clear();
             _device.LinkDown();
             Log.LinkDown(_log);
         }
 
         return up;
-    }
-
-    /// <summary>The kernel refuses to bring the link up if the port is taken. Here the link is up already: say so, and try again while it is.</summary>
-    private void OpenPort(Moment moment)
-    {
-        try
-        {
-            ushort port = _io.Udp.Open(_device.ListenPort, _device.Fwmark);
-            _device.SetListenPort(port);
-            _portIsOpen = true;
-            _portRetryAt = Instant.Never;
-            Log.LinkUp(_log, _link.Mtu, port);
-        }
-        catch (IOException e)
-        {
-            if (_portRetryAt == Instant.Never)
-            {
-                Log.PortRefused(_log, _device.ListenPort, e.Message);
-            }
-
-            _portRetryAt = moment.Now + PortRetry;
-        }
     }
 
     // ---- handshakes ----
@@ -421,51 +333,5 @@ internal sealed class ControlLoop
         }
 
         return sent;
-    }
-
-    private sealed class Command(Action<Moment> action)
-    {
-        private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private int _taken;
-
-        public void Execute(Moment moment)
-        {
-            if (Interlocked.Exchange(ref _taken, 1) != 0)
-            {
-                return;
-            }
-
-            try
-            {
-                action(moment);
-                _done.SetResult();
-            }
-#pragma warning disable CA1031 // Whatever it is, it belongs to the caller who waits for the answer.
-            catch (Exception e)
-#pragma warning restore CA1031
-            {
-                _done.SetException(e);
-            }
-        }
-
-        public void Fail(Exception exception)
-        {
-            if (Interlocked.Exchange(ref _taken, 1) == 0)
-            {
-                _done.SetException(exception);
-            }
-        }
-
-        public void Wait()
-        {
-            try
-            {
-                _done.Task.Wait();
-            }
-            catch (AggregateException e)
-            {
-                ExceptionDispatchInfo.Throw(e.InnerException!);
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@ using System.Diagnostics;
 using WgSharp.Crypto;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine;
+namespace WgSharp.Engine.Control;
 
 /// <summary>Where a handshake message came from and what address it was sent to.</summary>
 internal readonly record struct HandshakeOrigin(InetEndpoint Source, InetAddress LocalAddress, int LocalInterface);

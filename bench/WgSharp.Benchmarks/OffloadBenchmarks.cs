@@ -63,7 +63,9 @@ public class OffloadBenchmarks
         SplitPosition position = default;
         ref readonly TunFrame frame = ref _outbound.Frames[0];
         _ = IpPacket.TryParse(_outbound.Buffer.AsSpan(frame.Offset, frame.Length), out IpPacket packet);
-        GsoSplitter.Split(_outbound, in frame, in packet, new Padding(1420, int.MaxValue), ref position);
+        ReadOnlySpan<byte> bytes = _outbound.Buffer.AsSpan(frame.Offset, packet.TotalLength);
+        _ = SuperPacket.TryParse(bytes, packet, frame.Header, out SuperPacket super);
+        GsoSplitter.Split(_outbound, bytes, in super, 0, new Padding(1420, int.MaxValue), ref position);
         return _outbound.PacketCount;
     }
 

@@ -41,4 +41,7 @@ internal static partial class Log
 
     [LoggerMessage(12, LogLevel.Debug, "Dropped so far: {Drops}")]
     public static partial void Dropped(ILogger log, DropCounters drops);
+
+    [LoggerMessage(13, LogLevel.Information, "Peer {Peer}: path MTU {Mtu} ({Origin}{Remark})")]
+    public static partial void PathMtu(ILogger log, PublicKey peer, int mtu, string origin, string remark);
 }

@@ -14,6 +14,9 @@ public sealed record TunnelOptions
     /// <summary>The processors this process may use.</summary>
     public int Processors { get; init; } = 1;
 
+    /// <summary>What is done about path MTU.</summary>
+    public MtuPolicy MtuPolicy { get; init; }
+
     /// <summary>Super-packets that the TUN device takes (TSO, USO).</summary>
     public GroFeatures Coalesces { get; init; }
 }
@@ -35,6 +38,7 @@ public sealed class Tunnel : IDisposable
     private readonly TunnelIo _io;
     private readonly ILogger _log;
     private readonly IWaiter _controlWaiter;
+    private readonly TunnelLink _link;
     private readonly StagedSender _staged;
     private readonly List<Thread> _threads = [];
     private readonly TaskCompletionSource _completion = new();
@@ -45,7 +49,9 @@ public sealed class Tunnel : IDisposable
         _log = log;
         Device = new Device(io.Random);
         _controlWaiter = io.CreateWaiter(Readiness.None);
-        var link = new TunnelLink(Device, _controlWaiter);
+        _link = new TunnelLink(Device, _controlWaiter) { MtuPolicy = options.MtuPolicy };
+        TunnelLink link = _link;
+        io.Udp.ListenForPathReports(options.MtuPolicy != MtuPolicy.Kernel);
         var handshakes = new HandshakeQueue(io.Random);
         var sender = new RunSender(io.Udp, link, log);
         _staged = new StagedSender(io, link, sender);
@@ -110,6 +116,13 @@ public sealed class Tunnel : IDisposable
             LogDrops();
         }
     }
+
+    /// <summary>Any thread: the interface's own addresses have changed. Answers to probes of the paths come to them.</summary>
+    public void OwnAddressesChanged(IReadOnlyList<InetAddress> addresses) => _link.OwnAddresses = addresses;
+
+    /// <summary>Any thread: what is known of the paths that are in use.</summary>
+    public IReadOnlyList<(PublicKey Peer, PathBudget Budget)> Paths() => Control.Mailbox.Invoke<IReadOnlyList<(PublicKey, PathBudget)>>(
+        _ => [.. Device.Peers.Where(peer => peer.Path is not null).Select(peer => (peer.PublicKey, peer.Path!.Budget))]);
 
     /// <summary>Any thread: what was dropped since the start, and why.</summary>
     public DropCounters Drops()

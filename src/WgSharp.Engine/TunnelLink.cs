@@ -7,6 +7,7 @@ namespace WgSharp.Engine;
 internal sealed class TunnelLink(Device device, IWaiter controlWaiter)
 {
     private volatile int _mtu = DefaultMtu;
+    private volatile IReadOnlyList<InetAddress> _ownAddresses = [];
 
     /// <summary>The MTU a WireGuard interface starts with: 1500 less the largest overhead (IPv6, UDP, message).</summary>
     public const int DefaultMtu = 1420;
@@ -20,6 +21,16 @@ internal sealed class TunnelLink(Device device, IWaiter controlWaiter)
 
     /// <summary>Endpoints whose path refuses segmentation offload.</summary>
     public SegmentRefusals Refusals { get; } = new();
+
+    /// <summary>What is done about path MTU; constant.</summary>
+    public MtuPolicy MtuPolicy { get; init; }
+
+    /// <summary>The interface's own addresses in the tunnel: whose probes are answered. Written by the link monitor.</summary>
+    public IReadOnlyList<InetAddress> OwnAddresses
+    {
+        get => _ownAddresses;
+        set => _ownAddresses = value;
+    }
 
     /// <summary>Any thread: tells the control loop what a peer needs, and wakes it if it does not know yet.</summary>
     public void Raise(Peer peer, Attention attention)

@@ -52,6 +52,9 @@ public enum TimerAction
 
     /// <summary>Send a keepalive (or what is staged); with no session, that means staging it and asking for a handshake.</summary>
     SendKeepalive,
+
+    /// <summary>The path's own deadline is reached (<see cref="PathMtu.NextDeadline"/>); then <see cref="Device.PlanPath"/>.</summary>
+    LookAtPath,
 }
 
 /// <summary>
@@ -187,6 +190,7 @@ public sealed partial class Device : IDisposable
         {
             WipeSessions(peer);
             StopTimers(peer);
+            peer.SetPath(null);
             peer.Staged.Clear();
         }
     }
@@ -224,8 +228,13 @@ public sealed partial class Device : IDisposable
             peer = _deadlines.First;
             PeerTimers.Due due = peer.Timers.TakeDue(moment.Now, Jitter());
             action = Fire(peer, due);
+            if (due == PeerTimers.Due.Nothing && peer.Path is { } path && path.Mtu.NextDeadline <= moment.Now)
+            {
+                action = TimerAction.LookAtPath;
+            }
+
             Plan(peer);
-            if (due != PeerTimers.Due.Nothing)
+            if (due != PeerTimers.Due.Nothing || action != TimerAction.None)
             {
                 return true;
             }
@@ -236,7 +245,7 @@ public sealed partial class Device : IDisposable
         return false;
     }
 
-    /// <summary>Takes one raised peer out. Confirmed, Followed and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged).</summary>
+    /// <summary>Takes one raised peer out. Confirmed, Followed and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged, Path).</summary>
     public bool TryTakeAttention(Moment moment, out Peer peer, out Attention attention)
     {
         while (_attentions.TryTake(out peer, out attention))
@@ -259,7 +268,7 @@ public sealed partial class Device : IDisposable
             }
 
             Plan(peer);
-            attention &= Attention.Handshake | Attention.Staged;
+            attention &= Attention.Handshake | Attention.Staged | Attention.Path;
             if (attention != Attention.None)
             {
                 return true;
@@ -310,7 +319,9 @@ public sealed partial class Device : IDisposable
     {
         if (_linkIsUp && !peer.IsRemoved)
         {
-            _deadlines.Set(peer, peer.Timers.PlanNextLook());
+            Instant look = peer.Timers.PlanNextLook();
+            Instant path = peer.Path?.Mtu.NextDeadline ?? Instant.Never;
+            _deadlines.Set(peer, path < look ? path : look);
         }
     }
 

@@ -22,6 +22,9 @@ public enum Attention
 
     /// <summary>Of two sessions that were begun at once the peer uses the other: use that one.</summary>
     Followed = 16,
+
+    /// <summary>Something is new about the path: a large message left, the route changed, fragments came, a probe was answered.</summary>
+    Path = 32,
 }
 
 /// <summary>One peer. The control loop writes; what the data path may call says so. A peer that was removed never comes back: its successor is a new object.</summary>
@@ -30,6 +33,7 @@ public sealed class Peer
     // ---- written by the control loop, read by any thread ----
 
     private volatile Keypairs _keypairs = Keypairs.None;
+    private volatile PeerPath? _path;
     private volatile bool _isRemoved;
 
     // ---- written by any thread ----
@@ -60,6 +64,9 @@ public sealed class Peer
 
     /// <summary>Any thread: one volatile read. Null if not known.</summary>
     public Endpoint? Endpoint => _endpoint;
+
+    /// <summary>Any thread: one volatile read. Null while no data was sent; may lag behind <see cref="Endpoint"/>.</summary>
+    public PeerPath? Path => _path;
 
     public StagedPackets Staged { get; }
 
@@ -222,6 +229,8 @@ public sealed class Peer
         PresharedKey = key.IsZero ? null : new PresharedKey(key.Span);
         former?.Dispose();
     }
+
+    internal void SetPath(PeerPath? path) => _path = path;
 
     /// <summary>Publishes a new triple. Whoever fell out is retired by the caller, after this.</summary>
     internal void Publish(Keypairs keypairs) => _keypairs = keypairs;

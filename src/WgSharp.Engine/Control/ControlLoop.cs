@@ -33,6 +33,7 @@ internal sealed class ControlLoop
     private readonly StagedSender _staged;
     private readonly ILogger _log;
     private readonly ListenPort _port;
+    private readonly PathKeeper _paths;
     private readonly byte[] _message = new byte[MessageSize.HandshakeInitiation];
     private readonly byte[] _reply = new byte[MessageSize.HandshakeInitiation];
     private readonly Func<Moment, bool>[] _kindsOfWork;
@@ -53,7 +54,8 @@ internal sealed class ControlLoop
         Mailbox = new ControlMailbox(waiter);
         _port = new ListenPort(io.Udp, device, link, log);
         _log = log;
-        _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
+        _paths = new PathKeeper(io, device, link, staged, log);
+        _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer, TakePathReports];
         _suspended = io.Suspended();
     }
 
@@ -290,8 +292,15 @@ internal sealed class ControlLoop
             SendInitiation(peer, retry: false, moment);
         }
 
+        if (attention.HasFlag(Attention.Path))
+        {
+            _paths.Look(peer, moment.Now);
+        }
+
         return true;
     }
+
+    private bool TakePathReports(Moment moment) => _paths.TakeReports(moment.Now);
 
     private bool TakeTimer(Moment moment)
     {
@@ -307,6 +316,9 @@ internal sealed class ControlLoop
                 break;
             case TimerAction.SendKeepalive:
                 SendKeepalive(peer, moment);
+                break;
+            case TimerAction.LookAtPath:
+                _paths.Look(peer, moment.Now);
                 break;
         }
 

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
+using WgSharp.Engine.Mtu;
 using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
@@ -23,6 +24,8 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
     private const int Packets = 1024;
     private const int Frames = 256;
 
+    private readonly PathBudgets _budgets = new(io.Udp, link);
+
     /// <summary>A batch that fits the inbound stages.</summary>
     public static PacketBatch CreateBatch() => new(Trains * (PacketBatch.MaxPacket + 1), Packets, Frames, Trains);
 
@@ -34,7 +37,13 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
     public IoStatus Receive(PacketBatch batch)
     {
         batch.Clear();
-        return io.Udp.Receive(batch);
+        IoStatus status = io.Udp.Receive(batch);
+        if (io.Udp.HasPathReports)
+        {
+            link.WakeControlLoop();
+        }
+
+        return status;
     }
 
     // ---- 2 ----
@@ -162,7 +171,13 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
             ref readonly DatagramTrain train = ref batch.Trains[run.Train];
             Peer peer = run.Keypair.Peer;
             peer.Learn(train.Source, train.LocalAddress, train.LocalInterface);
+            if (train.FragmentSize > 0 && peer.Path is { } path && path.NoteFragment(train.FragmentSize))
+            {
+                link.Raise(peer, Attention.Path);
+            }
+
             (long bytes, bool carriesData) = AcceptContents(batch, packets, peer, train.TrafficClass, allowedIps);
+            TakePathMatters(batch, packets, peer, now);
             link.Raise(peer, peer.NoteReceived(run.Keypair, accepted, bytes, carriesData, now));
         }
 
@@ -231,6 +246,38 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
         }
 
         return (bytes, carriesData);
+    }
+
+    /// <summary>What is ours and not the TUN's: answers to probes. And SYNs announce to this side's senders no more than what the path takes.</summary>
+    private void TakePathMatters(PacketBatch batch, Span<AeadPacket> packets, Peer peer, Instant now)
+    {
+        if (link.MtuPolicy == MtuPolicy.Kernel)
+        {
+            return;
+        }
+
+        PeerPath? path = peer.Path;
+        ReadOnlySpan<ProbeToken> pending = path is null ? default : path.Probes.Tokens;
+        foreach (ref AeadPacket packet in packets)
+        {
+            if (packet.Length == 0)
+            {
+                continue;
+            }
+
+            Span<byte> content = batch.Buffer.AsSpan(packet.Offset, packet.Length);
+            if (MssClamp.MayBeSyn(content) && peer.Endpoint is { } endpoint)
+            {
+                int maxInner = _budgets.Of(peer, endpoint, now).MaxInner(endpoint.Remote.Address.IsIPv6);
+                MssClamp.Clamp(content, Math.Min(link.Mtu, maxInner));
+            }
+            else if (!pending.IsEmpty && MtuProbes.Recognise(content, pending, out int index, out InetAddress speaker) != ProbeAnswer.None)
+            {
+                path!.Probes.NoteAnswer(pending[index], speaker);
+                link.Raise(peer, Attention.Path);
+                packet.Length = 0;
+            }
+        }
     }
 
     // ---- 5, 6 ----

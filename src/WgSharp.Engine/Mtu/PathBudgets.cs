@@ -2,11 +2,34 @@ using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Mtu;
 
-/// <summary>How long an inner packet may be so that its message reaches an endpoint whole. Any thread.</summary>
-internal sealed class PathBudgets(IUdpSocket udp)
+/// <summary>How large messages to a peer may be, as the data path asks it: once per batch and peer. Any thread.</summary>
+internal sealed class PathBudgets(IUdpSocket udp, TunnelLink link)
 {
-    /// <returns>Bytes, IP header included.</returns>
-    public int MaxInner(Endpoint endpoint, Instant now) =>
-        udp.PathMtu(endpoint, now) - (endpoint.Remote.Address.IsIPv6 ? IpPacket.IPv6HeaderSize : IpPacket.IPv4HeaderSize) - IpPacket.UdpHeaderSize
-        - MessageSize.TransportOverhead;
+    /// <summary>Where nothing but the route is known: one object for all who have the same route MTU in a row.</summary>
+    private volatile PathBudget _ofRoute = new(PacketBatch.MaxPacket, MtuOrigin.Route);
+
+    /// <summary>Asks the control loop to follow the path, where it does not yet, or the route is another one.</summary>
+    public PathBudget Of(Peer peer, Endpoint endpoint, Instant now)
+    {
+        int route = udp.PathMtu(endpoint, now);
+        if (link.MtuPolicy == MtuPolicy.Kernel)
+        {
+            return OfRoute(route);
+        }
+
+        PeerPath? path = peer.Path;
+        bool isKnown = path is not null && path.Remote == endpoint.Remote;
+        if (!isKnown || path!.RouteMtu != route)
+        {
+            link.Raise(peer, Attention.Path);
+        }
+
+        return isKnown ? path!.Budget : OfRoute(route);
+    }
+
+    private PathBudget OfRoute(int mtu)
+    {
+        PathBudget known = _ofRoute;
+        return known.OuterMtu == mtu ? known : _ofRoute = new PathBudget(mtu, MtuOrigin.Route);
+    }
 }

@@ -11,6 +11,7 @@
 
 using System.Buffers.Binary;
 using WgSharp.Crypto;
+using WgSharp.Engine.Mtu;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Offload;
@@ -51,23 +52,13 @@ internal enum SplitResult
 /// <summary>Cuts a frame into padded messages, ready for numbering and sealing.</summary>
 internal static class GsoSplitter
 {
-    /// <summary>Appends the frame's messages to the batch, from <paramref name="position"/> on: all of one length but the last.</summary>
-    /// <param name="ip">The frame's headers.</param>
-    /// <param name="maxPacket">TCP super-packets are cut so that no packet is longer than this. 0: as the kernel said.</param>
-    public static SplitResult Split(
-        PacketBatch batch, in TunFrame frame, in IpPacket ip, in Padding padding, ref SplitPosition position, int maxPacket = 0)
+    /// <summary>Appends a frame's only packet as one message.</summary>
+    /// <param name="packet">A whole IP packet, of its own length.</param>
+    /// <param name="header">What the kernel said of it: a checksum that it left to hardware is completed.</param>
+    public static SplitResult Append(PacketBatch batch, ReadOnlySpan<byte> packet, in VirtioNetHeader header, in Padding padding)
     {
-        ReadOnlySpan<byte> packet = batch.Buffer.AsSpan(frame.Offset, ip.TotalLength);
-        if (frame.Header.GsoType != VirtioNetHeader.GsoNone)
-        {
-            return !SuperPacket.TryParse(packet, ip, frame.Header, out SuperPacket super) ? SplitResult.Malformed
-                : SplitSuperPacket(batch, packet, super, maxPacket, in padding, ref position) ? SplitResult.Whole
-                : SplitResult.NoRoom;
-        }
-
-        bool completesChecksum = (frame.Header.Flags & VirtioNetHeader.NeedsCsum) != 0;
-        int checksumAt = frame.Header.CsumStart + frame.Header.CsumOffset;
-        if (completesChecksum && checksumAt + sizeof(ushort) > packet.Length)
+        bool completesChecksum = (header.Flags & VirtioNetHeader.NeedsCsum) != 0;
+        if (completesChecksum && !HasChecksum(packet, in header))
         {
             return SplitResult.Malformed;
         }
@@ -80,11 +71,49 @@ internal static class GsoSplitter
         packet.CopyTo(content);
         if (completesChecksum)
         {
-            WriteChecksum(content[checksumAt..], InternetChecksum.Sum(content[frame.Header.CsumStart..]), zeroMeansNone: true);
+            CompleteChecksum(content, in header);
         }
 
         return SplitResult.Whole;
     }
+
+    /// <summary>Appends an IPv4 packet without DF in pieces that fit, from <paramref name="position"/> on. A checksum that the kernel left to hardware is completed in place.</summary>
+    public static SplitResult AppendFragments(
+        PacketBatch batch, Span<byte> packet, in VirtioNetHeader header, int maxPacket, in Padding padding, ref SplitPosition position)
+    {
+        if (position.SegmentsDone == 0 && (header.Flags & VirtioNetHeader.NeedsCsum) != 0)
+        {
+            if (!HasChecksum(packet, in header))
+            {
+                return SplitResult.Malformed;
+            }
+
+            CompleteChecksum(packet, in header);
+        }
+
+        if (!InnerFragments.TryPlan(packet, maxPacket, out InnerFragments plan))
+        {
+            return SplitResult.Malformed;
+        }
+
+        for (; position.SegmentsDone < plan.Count; position.SegmentsDone++)
+        {
+            if (!TryAppend(batch, plan.LengthOf(position.SegmentsDone), in padding, out Span<byte> content))
+            {
+                return SplitResult.NoRoom;
+            }
+
+            plan.Write(packet, position.SegmentsDone, content);
+        }
+
+        return SplitResult.Whole;
+    }
+
+    /// <summary>Appends a super-packet's messages, from <paramref name="position"/> on: all of one length but the last.</summary>
+    /// <param name="maxPacket">TCP is cut so that no packet is longer than this. 0: as the kernel said.</param>
+    public static SplitResult Split(
+        PacketBatch batch, ReadOnlySpan<byte> packet, in SuperPacket super, int maxPacket, in Padding padding, ref SplitPosition position) =>
+        SplitSuperPacket(batch, packet, super, maxPacket, in padding, ref position) ? SplitResult.Whole : SplitResult.NoRoom;
 
     /// <returns>False if there was no room; the position says how far it came.</returns>
     private static bool SplitSuperPacket(
@@ -179,6 +208,12 @@ internal static class GsoSplitter
         ushort checksum = (ushort)~InternetChecksum.Fold(sum);
         BinaryPrimitives.WriteUInt16BigEndian(field, checksum == 0 && zeroMeansNone ? (ushort)0xFFFF : checksum);
     }
+
+    private static bool HasChecksum(ReadOnlySpan<byte> packet, in VirtioNetHeader header) =>
+        header.CsumStart + header.CsumOffset + sizeof(ushort) <= packet.Length;
+
+    private static void CompleteChecksum(Span<byte> packet, in VirtioNetHeader header) =>
+        WriteChecksum(packet[(header.CsumStart + header.CsumOffset)..], InternetChecksum.Sum(packet[header.CsumStart..]), zeroMeansNone: true);
 
     /// <summary>Appends a message behind the last one: room for the header, the content with its padding wiped, room for the tag.</summary>
     private static bool TryAppend(PacketBatch batch, int length, in Padding padding, out Span<byte> content)

@@ -13,4 +13,7 @@ internal readonly record struct FrameRoute(Peer Peer, Endpoint Endpoint)
 
     /// <summary>Of what is made of it.</summary>
     public Padding Padding { get; init; }
+
+    /// <summary>What the path takes; null where that does not matter (keepalives, probes).</summary>
+    public PathBudget? Budget { get; init; }
 }

@@ -24,7 +24,8 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
 
     private static readonly TimeSpan _loopReportPace = TimeSpan.FromSeconds(10);
 
-    private readonly PathBudgets _budgets = new(io.Udp);
+    private readonly PathBudgets _budgets = new(io.Udp, link);
+    private readonly FrameFitter _fitter = new(io, link);
     private readonly UnreachableReporter _unreachable = new(io.Tun, io.Random);
     private Instant _nextLoopReport;
 
@@ -67,7 +68,7 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
         for (; position.Frame < batch.FrameCount; position.NextFrame())
         {
             ref readonly TunFrame frame = ref batch.Frames[position.Frame];
-            ReadOnlySpan<byte> bytes = batch.Buffer.AsSpan(frame.Offset, frame.Length);
+            Span<byte> bytes = batch.Buffer.AsSpan(frame.Offset, frame.Length);
             if (!IpPacket.TryParse(bytes, out IpPacket packet))
             {
                 batch.Drops.Add(DropReason.MalformedFrame);
@@ -80,7 +81,7 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
             }
 
             int first = batch.PacketCount;
-            SplitResult result = GsoSplitter.Split(batch, in frame, in packet, route.Padding, ref position);
+            SplitResult result = FitAndSplit(batch, bytes[..packet.TotalLength], in packet, in frame.Header, in route, ref position, now);
             OutboundRuns.Append(batch, first, in route, link.Refusals, now);
             if (result == SplitResult.Malformed)
             {
@@ -93,6 +94,39 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
         }
 
         return false;
+    }
+
+    private SplitResult FitAndSplit(
+        PacketBatch batch,
+        Span<byte> bytes,
+        in IpPacket packet,
+        in VirtioNetHeader header,
+        in FrameRoute route,
+        ref SplitPosition position,
+        Instant now)
+    {
+        SuperPacket super = default;
+        bool isSuper = header.GsoType != VirtioNetHeader.GsoNone;
+        if (isSuper && !SuperPacket.TryParse(bytes, packet, header, out super))
+        {
+            return SplitResult.Malformed;
+        }
+
+        int largest = isSuper ? Math.Min(bytes.Length, super.HeaderLength + super.SegmentSize) : bytes.Length;
+        FrameFit fit = _fitter.Fit(bytes, largest, in header, in route, now);
+        int maxInner = route.Padding.Budget;
+        switch (fit)
+        {
+            case FrameFit.Dropped:
+                batch.Drops.Add(DropReason.TooBig);
+                return SplitResult.Whole;
+            case FrameFit.Fragmented:
+                return GsoSplitter.AppendFragments(batch, bytes, in header, maxInner, route.Padding, ref position);
+            default:
+                return isSuper
+                    ? GsoSplitter.Split(batch, bytes, in super, fit == FrameFit.Resegmented ? maxInner : 0, route.Padding, ref position)
+                    : GsoSplitter.Append(batch, bytes, in header, route.Padding);
+        }
     }
 
     private bool TryRoute(
@@ -122,11 +156,13 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
             return false;
         }
 
+        PathBudget path = budget.Of(peer, endpoint, _budgets, now);
         route = new FrameRoute(peer, endpoint)
         {
             TrafficClass = Ecn.Encapsulate(packet.TrafficClass),
             HopLimit = hopLimit,
-            Padding = new Padding(link.Mtu, budget.Of(endpoint, _budgets, now)),
+            Padding = new Padding(link.Mtu, path.MaxInner(endpoint.Remote.Address.IsIPv6)),
+            Budget = path,
         };
         return true;
     }
@@ -144,15 +180,17 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
     /// <summary>Most frames of a batch go where the one before went: asked once.</summary>
     private struct BudgetOfLast
     {
+        private Peer? _peer;
         private Endpoint? _endpoint;
-        private int _budget;
+        private PathBudget _budget;
 
-        public int Of(Endpoint endpoint, PathBudgets budgets, Instant now)
+        public PathBudget Of(Peer peer, Endpoint endpoint, PathBudgets budgets, Instant now)
         {
-            if (!ReferenceEquals(endpoint, _endpoint))
+            if (!ReferenceEquals(endpoint, _endpoint) || !ReferenceEquals(peer, _peer))
             {
+                _peer = peer;
                 _endpoint = endpoint;
-                _budget = budgets.MaxInner(endpoint, now);
+                _budget = budgets.Of(peer, endpoint, now);
             }
 
             return _budget;

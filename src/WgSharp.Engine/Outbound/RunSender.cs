@@ -144,6 +144,40 @@ internal sealed class RunSender(IUdpSocket udp, TunnelLink link, ILogger log)
         batch.RunCount = 0;
     }
 
+    /// <summary>Numbers, seals and sends the one message of a batch that probes the path.</summary>
+    /// <param name="dontFragment">Nobody may fragment it, nor is it sent where it is larger than the local link takes.</param>
+    /// <param name="header">Takes its header.</param>
+    public SendOutcome SendProbe(PacketBatch batch, bool dontFragment, Instant now, Span<byte> header)
+    {
+        ref OutboundRun run = ref batch.OutboundRuns[0];
+        if (!TryNumber(batch, ref run, isStaged: true, now))
+        {
+            batch.ClearPackets();
+            return SendOutcome.Lost;
+        }
+
+        Seal(batch);
+        ReadOnlySpan<byte> message = batch.Buffer.AsSpan(run.Offset, run.Length);
+        message[..MessageSize.TransportHeader].CopyTo(header);
+        if (dontFragment)
+        {
+            run.Outcome = udp.SendWhole(message, run.Endpoint!, run.TrafficClass);
+        }
+        else
+        {
+            udp.Send(batch, 0, 1);
+        }
+
+        SendOutcome outcome = run.Outcome;
+        int sent = outcome == SendOutcome.Sent ? run.Length : 0;
+        Attention attention = run.Peer!.NoteSent(run.Keypair!, 1, sent, carriesData: false, now);
+        run.Keypair!.Release();
+        link.Raise(run.Peer, attention);
+        batch.OutboundRuns[0] = default;
+        batch.ClearPackets();
+        return outcome;
+    }
+
     /// <summary>Sends a refused run again at once, another way: without its sticky source, or message by message. Each refusal can happen once.</summary>
     private void Retry(PacketBatch batch, int index, Instant now)
     {

@@ -12,7 +12,7 @@ internal sealed class StagedSender(TunnelIo io, TunnelLink link, RunSender sende
 
     private const int PortionPackets = 128;
 
-    private readonly PathBudgets _budgets = new(io.Udp);
+    private readonly PathBudgets _budgets = new(io.Udp, link);
 
     /// <summary>Nothing is read into it.</summary>
     private readonly PacketBatch _batch = new(256 * 1024, packets: PortionPackets, frames: 0, trains: 0);
@@ -48,10 +48,29 @@ internal sealed class StagedSender(TunnelIo io, TunnelLink link, RunSender sende
         return SendRuns(now);
     }
 
+    /// <summary>Sends an inner packet in a message that is padded to make an outer packet of this size. No data as far as the timers go: that it is lost means nothing.</summary>
+    /// <param name="outerSize">Bytes, IP header included.</param>
+    /// <param name="header">Takes the header that it left with: 16 bytes.</param>
+    /// <returns>Lost also where there is no session; TooLarge only with <paramref name="dontFragment"/>.</returns>
+    public SendOutcome SendProbe(
+        Peer peer, Endpoint endpoint, ReadOnlySpan<byte> packet, int outerSize, bool dontFragment, Instant now, Span<byte> header)
+    {
+        _batch.Clear();
+        int padded = outerSize - PathBudget.OuterSize(0, endpoint.Remote.Address.IsIPv6);
+        if (padded < packet.Length || peer.Keypairs.Sending is not { } keypair || !keypair.MaySend(now))
+        {
+            return SendOutcome.Lost;
+        }
+
+        packet.CopyTo(_batch.Buffer.AsSpan(_batch.MessagesEnd + MessageSize.TransportHeader));
+        AppendPadded(packet.Length, padded, new FrameRoute(peer, endpoint), now);
+        return sender.SendProbe(_batch, dontFragment, now, header);
+    }
+
     private bool TakeStaged(Peer peer, Endpoint endpoint, Instant now)
     {
         _batch.Clear();
-        var padding = new Padding(link.Mtu, _budgets.MaxInner(endpoint, now));
+        var padding = new Padding(link.Mtu, _budgets.Of(peer, endpoint, now).MaxInner(endpoint.Remote.Address.IsIPv6));
         while (_batch.RunCount < PortionRuns
             && _batch.PacketCount < PortionPackets
             && _batch.MessagesEnd + MessageSize.TransportOverhead + PacketBatch.MaxPacket + 16 <= _batch.Buffer.Length
@@ -72,11 +91,12 @@ internal sealed class StagedSender(TunnelIo io, TunnelLink link, RunSender sende
     }
 
     /// <summary>Makes a message of the content that lies where the next one begins.</summary>
-    private void Append(int length, in FrameRoute route, Instant now)
+    private void Append(int length, in FrameRoute route, Instant now) => AppendPadded(length, route.Padding.PaddedLength(length), in route, now);
+
+    private void AppendPadded(int length, int padded, in FrameRoute route, Instant now)
     {
         int first = _batch.PacketCount++;
         int content = _batch.MessagesEnd + MessageSize.TransportHeader;
-        int padded = route.Padding.PaddedLength(length);
         _batch.Buffer.AsSpan(content + length, padded - length).Clear();
         _batch.Packets[first] = new AeadPacket { Offset = content, Length = padded };
         _batch.MessagesEnd = content + padded + MessageSize.Tag;

@@ -128,7 +128,12 @@ internal static class OffloadBatches
                 continue;
             }
 
-            switch (GsoSplitter.Split(batch, in frame, in packet, new Padding(mtu, int.MaxValue), ref position, maxPacket))
+            ReadOnlySpan<byte> bytes = batch.Buffer.AsSpan(frame.Offset, packet.TotalLength);
+            var padding = new Padding(mtu, int.MaxValue);
+            SplitResult result = frame.Header.GsoType == VirtioNetHeader.GsoNone ? GsoSplitter.Append(batch, bytes, in frame.Header, padding)
+                : SuperPacket.TryParse(bytes, packet, frame.Header, out SuperPacket super) ? GsoSplitter.Split(batch, bytes, in super, maxPacket, padding, ref position)
+                : SplitResult.Malformed;
+            switch (result)
             {
                 case SplitResult.NoRoom:
                     return true;

@@ -4,21 +4,6 @@ namespace WgSharp.Protocol;
 
 public sealed partial class Device
 {
-    /// <summary>The path to where the peer is now: a new one if it was elsewhere, else told of the route's MTU. Afterwards: <see cref="PlanPath"/>.</summary>
-    /// <param name="routeMtu">Of the route to <paramref name="remote"/>, in bytes.</param>
-    public PeerPath FollowPath(Peer peer, in InetEndpoint remote, int routeMtu, MtuPolicy policy, Instant now)
-    {
-        if (peer.Path is { } known && known.Remote == remote)
-        {
-            known.NoteRouteMtu(routeMtu, now);
-            return known;
-        }
-
-        var path = new PeerPath(remote, routeMtu, policy);
-        peer.SetPath(path);
-        return path;
-    }
-
     /// <summary>After anything that may have moved the path's deadline.</summary>
     public void PlanPath(Peer peer) => Plan(peer);
 

@@ -190,7 +190,7 @@ public sealed partial class Device : IDisposable
         {
             WipeSessions(peer);
             StopTimers(peer);
-            peer.SetPath(null);
+            peer.ForgetPath();
             peer.Staged.Clear();
         }
     }

@@ -230,7 +230,20 @@ public sealed class Peer
         former?.Dispose();
     }
 
-    internal void SetPath(PeerPath? path) => _path = path;
+    internal void ForgetPath() => _path = null;
+
+    /// <summary>Control loop: the path to where the peer is now: a new one if it was elsewhere, else told of the route's MTU. Afterwards: <see cref="Device.PlanPath"/>.</summary>
+    /// <param name="routeMtu">Of the route to <paramref name="remote"/>, in bytes.</param>
+    public PeerPath FollowPath(in InetEndpoint remote, int routeMtu, MtuPolicy policy, Instant now)
+    {
+        if (_path is { } known && known.Remote == remote)
+        {
+            known.NoteRouteMtu(routeMtu, now);
+            return known;
+        }
+
+        return _path = new PeerPath(remote, routeMtu, policy);
+    }
 
     /// <summary>Publishes a new triple. Whoever fell out is retired by the caller, after this.</summary>
     internal void Publish(Keypairs keypairs) => _keypairs = keypairs;

@@ -2,6 +2,7 @@ using System.Collections;
 using System.Globalization;
 using Serilog.Events;
 using WgSharp.Linux;
+using WgSharp.Protocol;
 
 namespace WgSharp;
 
@@ -38,6 +39,7 @@ internal sealed record Settings
         ("disable", "what not to use, of what the start-up line shows: gso,gro,tso,...", ApplyDisable),
         ("threads", "packet threads; 0 (the default): by the number of processors", ApplyThreads),
         ("log_level", "silent, error, warning, info (the default), debug or trace", ApplyLogLevel),
+        ("mtu_policy", "auto (the default): find out what a path takes, and make packets fit; clamp-only; kernel", ApplyMtuPolicy),
         ("core_dumps", "yes: a crash may leave one, keys and all; no (the default): never", ApplyCoreDumps),
     ];
 
@@ -52,6 +54,9 @@ internal sealed record Settings
 
     /// <summary>Null: nothing at all.</summary>
     public LogEventLevel? LogLevel { get; private init; } = LogEventLevel.Information;
+
+    /// <summary>What is done about path MTU.</summary>
+    public MtuPolicy MtuPolicy { get; private init; }
 
     /// <summary>For debugging; there are keys in them.</summary>
     public bool CoreDumps { get; private init; }
@@ -176,6 +181,14 @@ internal sealed record Settings
         int.TryParse(line.Value, NumberStyles.None, CultureInfo.InvariantCulture, out int threads) && threads <= MaxThreads
             ? settings with { Threads = threads }
             : throw new SettingsException($"{line.Origin}: '{line.Value}' is not a number of threads from 0 to {MaxThreads}.");
+
+    private static Settings ApplyMtuPolicy(Settings settings, SettingLine line) => line.Value switch
+    {
+        "auto" => settings with { MtuPolicy = MtuPolicy.Auto },
+        "clamp-only" => settings with { MtuPolicy = MtuPolicy.ClampOnly },
+        "kernel" => settings with { MtuPolicy = MtuPolicy.Kernel },
+        _ => throw new SettingsException($"{line.Origin}: '{line.Value}' is not a policy for path MTU; there are auto, clamp-only and kernel."),
+    };
 
     private static Settings ApplyCoreDumps(Settings settings, SettingLine line) => line.Value switch
     {

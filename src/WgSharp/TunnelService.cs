@@ -91,7 +91,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
         _io = LinuxTunnelIo.Create(order.InterfaceName, order.Settings.DisabledFeatures, order.TunDescriptor);
         _tunnel = new Tunnel(_io.Io, Options(order.Settings, _io.Tun.Offload), logs.CreateLogger<Tunnel>());
         _tunnel.Start();
-        _links = new LinkMonitor(_io.Tun, OnLinkChanged);
+        _links = new LinkMonitor(_io.Tun, OnLinkChanged, _tunnel.OwnAddressesChanged);
         _socket = order.UapiDescriptor is { } descriptor
             ? UapiSocket.Inherited(descriptor)
             : UapiSocket.Listen(UapiSocket.DefaultDirectory, _io.Tun.Name, PatienceWithPredecessor);
@@ -160,6 +160,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     {
         Threads = settings.Threads,
         Processors = Environment.ProcessorCount,
+        MtuPolicy = settings.MtuPolicy,
         Coalesces = Joined(offload, TunOffload.Tcp4, GroFeatures.Tcp4)
             | Joined(offload, TunOffload.Tcp6, GroFeatures.Tcp6)
             | Joined(offload, TunOffload.Udp, GroFeatures.Udp),

@@ -54,6 +54,7 @@ internal sealed class TunnelPair : IDisposable
         packet[1] = trafficClass;
         BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(2), (ushort)packet.Length);
         BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(4), (ushort)number);
+        packet[6] = 0x40; // DF
         packet[8] = 64;
         packet[9] = 17;
         IPAddress.Parse(source).GetAddressBytes().CopyTo(packet, 12);

@@ -30,6 +30,8 @@ public class TunnelTests
     public void Of_two_threads_the_second_takes_the_way_out_while_both_ways_carry_bulk_and_gives_it_back()
     {
         using var pair = new TunnelPair(threads: 2);
+        pair.A.Udp.Mtu = PacketBatch.MaxPacket;
+        pair.B.Udp.Mtu = PacketBatch.MaxPacket;
         int sent = 0;
         pair.A.Tun.Inject(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 20));
         pair.B.Tun.TakeWritten(); // now B knows where A is

@@ -30,7 +30,7 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
             return;
         }
 
-        PeerPath path = device.FollowPath(peer, endpoint.Remote, io.Udp.PathMtu(endpoint, now), link.MtuPolicy, now);
+        PeerPath path = peer.FollowPath(endpoint.Remote, io.Udp.PathMtu(endpoint, now), link.MtuPolicy, now);
         if (path.TakeFragment() is > 0 and int fragment)
         {
             path.Mtu.NoteFragments(fragment, now);

@@ -3,7 +3,7 @@ namespace WgSharp.Engine.Mtu;
 /// <summary>Puts one ICMP error at a time into the TUN. Not thread-safe.</summary>
 internal sealed class IcmpWriter(ITunDevice tun)
 {
-    private readonly PacketBatch _batch = new(IcmpErrors.MaxIPv6Length, slots: 1, frames: 1, trains: 0);
+    private readonly PacketBatch _batch = new(IcmpErrors.MaxIPv6Length, packets: 1, frames: 1, trains: 0);
 
     /// <summary>The error is built here: <see cref="IcmpErrors.MaxIPv6Length"/> bytes.</summary>
     public Span<byte> Buffer => _batch.Buffer;

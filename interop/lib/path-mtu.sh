@@ -6,6 +6,7 @@
 #
 #   CONTROL_MTU=1340 ./interop/run NAME   gives every interface of the tunnel that MTU: a scenario that is right sees traffic that fits pass,
 #                                         whatever the daemon knows of paths
+#   CONTROL='on a iptables ...'           is done whenever a tunnel has begun, for the same purpose
 
 sizes=$library/path-mtu.py
 not_held=0
@@ -124,12 +125,26 @@ filter_fragments() { # host...
 # ---- tunnels -----------------------------------------------------------------------------------------------------------------
 
 # A tunnel with an MTU, both ends by wg-quick and new, over IPv4 or IPv6: nothing is remembered. Both know the other's endpoint. $edit_a and
-# $edit_b are for sed, and change what is in the files.
-edit_a='' edit_b=''
+# $edit_b are for sed, and change what is in the files; $policy_b, if any, is the mtu_policy of b alone.
+edit_a='' edit_b='' policy_b=''
 begin_tunnel() { # 4|6 mtu
-	local to_a=$to_a4 to_b=$to_b4 mtu=${CONTROL_MTU:-$2} end
+	local to_a=$to_a4 to_b=$to_b4 mtu=${CONTROL_MTU:-$2}
 	[[ $1 == 4 ]] || { to_a=$to_a6 to_b=$to_b6; }
 	[[ -v key[a] ]] || { new_key a; new_key b; }
+	end_tunnel
+	configuration a "$to_b" | sed "s|^Address.*|&\nMTU = $mtu|;$edit_a" | up a wg0
+	configuration b "$to_a" | sed "s|^Address.*|&\nMTU = $mtu|;$edit_b" | up_with_policy b "$policy_b"
+	eval "${CONTROL:-}"
+	is_open
+}
+
+up_with_policy() { # host mtu_policy
+	[[ -z $2 ]] || local -x WGSHARP_MTU_POLICY=$2
+	up "$1" wg0
+}
+
+end_tunnel() {
+	local end
 	for end in a b; do
 		if on $end test -e /sys/class/net/wg0; then
 			down $end wg0
@@ -139,9 +154,6 @@ begin_tunnel() { # 4|6 mtu
 		on $end ip route flush cache
 		on $end ip -6 route flush cache
 	done
-	configuration a "$to_b" | sed "s|^Address.*|&\nMTU = $mtu|;$edit_a" | up a wg0
-	configuration b "$to_a" | sed "s|^Address.*|&\nMTU = $mtu|;$edit_b" | up b wg0
-	is_open
 }
 
 # Somebody may have had something to send while the other end was not there yet: the next handshake begins 5 s after.

@@ -447,6 +447,7 @@ scenario_hop_that_grows_unnoticed() {
 	# Little, but large packets among it, and something that comes back.
 	launch a ping -n -q -i 1 -s 1300 -M dont 192.168.241.2 >"$lab/ping" &
 	streaming=$!
+	disown
 	expect 640 "a finds 1500" finds a 1500
 	stream_ends
 	says a

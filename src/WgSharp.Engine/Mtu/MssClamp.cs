@@ -22,10 +22,13 @@ public static class MssClamp
     private const int MaximumSegmentSizeLength = 4;
 
     /// <summary>Rewrites the option in place and updates the TCP checksum; a checksum that was wrong stays wrong.</summary>
-    /// <param name="packet">One IP packet, without padding. Anything but a whole SYN is left alone.</param>
-    /// <param name="maxPacket">The longest inner packet that fits through, in bytes.</param>
+    /// <param name="packet">One IP packet, or super-packet, without padding. Anything but a whole SYN is left alone.</param>
+    /// <param name="maxPacket">The longest inner packet that fits through the way that the other end's segments take, in bytes.</param>
+    /// <param name="isChecksumPartial">
+    /// The checksum covers only the pseudo header so far (<see cref="VirtioNetHeader.NeedsCsum"/>), in which the option is not: it is not touched.
+    /// </param>
     /// <returns>Whether something was changed.</returns>
-    public static bool Clamp(Span<byte> packet, int maxPacket)
+    public static bool Clamp(Span<byte> packet, int maxPacket, bool isChecksumPartial = false)
     {
         if (!TryFindTcp(packet, out int start, out bool isIPv4) || packet.Length < start + Tcp.MinHeaderSize)
         {
@@ -42,10 +45,10 @@ public static class MssClamp
         int most = isIPv4
             ? Math.Max(maxPacket - IpPacket.IPv4HeaderSize - Tcp.MinHeaderSize, FloorIPv4)
             : Math.Max(maxPacket - IpPacket.IPv6HeaderSize - Tcp.MinHeaderSize, FloorIPv6);
-        return most <= ushort.MaxValue && ClampOptions(tcp, headerLength, (ushort)most);
+        return most <= ushort.MaxValue && ClampOptions(tcp, headerLength, (ushort)most, isChecksumPartial);
     }
 
-    private static bool ClampOptions(Span<byte> tcp, int headerLength, ushort most)
+    private static bool ClampOptions(Span<byte> tcp, int headerLength, ushort most, bool isChecksumPartial)
     {
         bool changed = false;
         for (int at = Tcp.MinHeaderSize; at < headerLength && tcp[at] != EndOfOptions;)
@@ -64,7 +67,7 @@ public static class MssClamp
 
             if (tcp[at] == MaximumSegmentSize && length == MaximumSegmentSizeLength)
             {
-                changed |= Lower(tcp, at + 2, most);
+                changed |= Lower(tcp, at + 2, most, isChecksumPartial);
             }
 
             at += length;
@@ -73,7 +76,7 @@ public static class MssClamp
         return changed;
     }
 
-    private static bool Lower(Span<byte> tcp, int at, ushort most)
+    private static bool Lower(Span<byte> tcp, int at, ushort most, bool isChecksumPartial)
     {
         ushort announced = BinaryPrimitives.ReadUInt16BigEndian(tcp[at..]);
         if (announced <= most)
@@ -82,6 +85,10 @@ public static class MssClamp
         }
 
         BinaryPrimitives.WriteUInt16BigEndian(tcp[at..], most);
+        if (isChecksumPartial)
+        {
+            return true;
+        }
 
         // At an odd offset the two bytes belong to two words of the sum, each in the other half.
         bool isOdd = at % 2 != 0;

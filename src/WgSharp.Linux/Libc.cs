@@ -141,8 +141,10 @@ internal static unsafe partial class Libc
     internal const int SOCK_CLOEXEC = O_CLOEXEC;
     internal const int MSG_TRUNC = 0x20;
     internal const int MSG_DONTWAIT = 0x40;
+    internal const int MSG_ERRQUEUE = 0x2000;
     internal const int MSG_NOSIGNAL = 0x4000;
     internal const int SOL_SOCKET = 1;
+    internal const int SO_ERROR = 4;
     internal const int SO_SNDBUF = 7;
     internal const int SO_RCVBUF = 8;
     internal const int SO_SNDBUFFORCE = 32;
@@ -159,10 +161,14 @@ internal static unsafe partial class Libc
     internal const int IP_TTL = 2;
     internal const int IP_PKTINFO = 8;
     internal const int IP_MTU_DISCOVER = 10;
+    internal const int IP_RECVERR = 11;
     internal const int IP_RECVTOS = 13;
     internal const int IP_RECVFRAGSIZE = 25;
     internal const int IP_PMTUDISC_DONT = 0;
+    internal const int IP_PMTUDISC_PROBE = 3;
+    internal const int IP_PMTUDISC_OMIT = 5;
     internal const int IPV6_MTU_DISCOVER = 23;
+    internal const int IPV6_RECVERR = 25;
     internal const int IPV6_V6ONLY = 26;
     internal const int IPV6_RECVPKTINFO = 49;
     internal const int IPV6_PKTINFO = 50;
@@ -171,8 +177,16 @@ internal static unsafe partial class Libc
     internal const int IPV6_TCLASS = 67;
     internal const int IPV6_RECVFRAGSIZE = 77;
     internal const int IPV6_PMTUDISC_DONT = 0;
+    internal const int IPV6_PMTUDISC_PROBE = 3;
     internal const int UDP_SEGMENT = 103;
     internal const int UDP_GRO = 104;
+
+    // <linux/errqueue.h>, <linux/icmp.h>, <linux/icmpv6.h>
+    internal const byte SO_EE_ORIGIN_ICMP = 2;
+    internal const byte SO_EE_ORIGIN_ICMP6 = 3;
+    internal const byte ICMP_DEST_UNREACH = 3;
+    internal const byte ICMP_FRAG_NEEDED = 4;
+    internal const byte ICMPV6_PKT_TOOBIG = 2;
 
     // <poll.h>, <sys/epoll.h>, <sys/eventfd.h>, <sys/timerfd.h>, <time.h>
     internal const short POLLIN = 1;
@@ -215,13 +229,19 @@ internal static unsafe partial class Libc
     internal const int NETLINK_ROUTE = 0;
     internal const int SOL_NETLINK = 270;
     internal const int NETLINK_LISTEN_ALL_NSID = 8;
+    internal const int NETLINK_GET_STRICT_CHK = 12;
     internal const ushort NLMSG_ERROR = 2;
+    internal const ushort NLMSG_DONE = 3;
     internal const ushort NLM_F_REQUEST = 1;
     internal const ushort NLM_F_ACK = 4;
+    internal const ushort NLM_F_DUMP = 0x300;
     internal const ushort RTM_NEWLINK = 16;
     internal const ushort RTM_DELLINK = 17;
     internal const ushort RTM_GETLINK = 18;
     internal const ushort RTM_SETLINK = 19;
+    internal const ushort RTM_NEWADDR = 20;
+    internal const ushort RTM_DELADDR = 21;
+    internal const ushort RTM_GETADDR = 22;
     internal const ushort RTM_NEWROUTE = 24;
     internal const ushort RTM_GETROUTE = 26;
     internal const ushort RTM_NEWNSID = 88;
@@ -243,6 +263,9 @@ internal static unsafe partial class Libc
     internal const ushort RTA_SRC = 2;
     internal const ushort RTA_OIF = 4;
     internal const ushort RTA_MARK = 16;
+    internal const ushort IFA_ADDRESS = 1;
+    internal const ushort IFA_LOCAL = 2;
+    internal const ushort IFA_TARGET_NETNSID = 10;
     internal const ushort IFLA_IFNAME = 3;
     internal const ushort IFLA_MTU = 4;
     internal const ushort IFLA_AF_SPEC = 26;

@@ -1,3 +1,5 @@
+using WgSharp.Protocol;
+
 namespace WgSharp.Linux;
 
 /// <summary>What the administrator made of the interface.</summary>
@@ -15,8 +17,12 @@ public readonly record struct LinkState(bool Up, int Mtu, bool Gone = false);
 /// then the descriptor reports an error.
 /// </para>
 /// <para>
+/// It tells every change of the interface's own addresses likewise. What is announced of an address is only the reason to ask for all of them, on
+/// a socket of its own: so no announcement can be older than an answer. Where the interface is in another namespace that takes Linux 4.20.
+/// </para>
+/// <para>
 /// Where the kernel (before 5.7) or a missing privilege hides the other namespace, its MTU stays as last seen, and the link state is
-/// looked at once a second: a TUN takes data (POLLOUT) only while it is up. (A write of zero bytes does not tell on today's kernels:
+/// looked at once a second, and no address is known: a TUN takes data (POLLOUT) only while it is up. (A write of zero bytes does not tell on today's kernels:
 /// EINVAL comes before the link is looked at.)
 /// </para>
 /// </summary>
@@ -32,12 +38,15 @@ public sealed unsafe class LinkMonitor : IDisposable
 
     private readonly TunDevice _tun;
     private readonly Action<LinkState> _changed;
+    private readonly Action<IReadOnlyList<InetAddress>>? _addressesChanged;
     private readonly NetlinkSocket _rtnetlink;
+    private readonly NetlinkSocket? _addressQuestions;
     private readonly FileDescriptor _epoll;
     private readonly FileDescriptor _call;
     private readonly Thread _thread;
     private readonly string? _ownNamespace;
     private readonly bool _hearsOthers;
+    private readonly bool _asksOthers;
 
     /// <summary>Guards what callers and the monitor's thread tell each other; pulsed when an answer is there.</summary>
     private readonly object _calls = new();
@@ -48,6 +57,10 @@ public sealed unsafe class LinkMonitor : IDisposable
     private LinkState? _reported;
     private int _nsid = NetlinkSocket.OwnNamespace;
     private int _index;
+    private volatile IReadOnlyList<InetAddress> _ownAddresses = [];
+
+    /// <summary>Something was announced of the addresses since they were asked for.</summary>
+    private bool _addressesAreOld;
 
     /// <summary>Only where TUNGETDEVNETNS is missing: the interface was seen to leave.</summary>
     private bool _hasLeft;
@@ -57,13 +70,18 @@ public sealed unsafe class LinkMonitor : IDisposable
 
     /// <summary>Starts watching; the state of now is the first that is reported.</summary>
     /// <param name="changed">Called on the monitor's own thread.</param>
+    /// <param name="addressesChanged">Called there too, when <see cref="OwnAddresses"/> has changed; it begins empty. Without it nobody listens to addresses.</param>
     /// <exception cref="IOException">The kernel has no rtnetlink.</exception>
-    public LinkMonitor(TunDevice tun, Action<LinkState> changed)
+    public LinkMonitor(TunDevice tun, Action<LinkState> changed, Action<IReadOnlyList<InetAddress>>? addressesChanged = null)
     {
         _tun = tun;
         _changed = changed;
+        _addressesChanged = addressesChanged;
         _ownNamespace = tun.Features.Has(KernelFeature.DevNetNs) ? new FileInfo("/proc/thread-self/ns/net").LinkTarget : null;
-        _rtnetlink = new NetlinkSocket(Libc.RTMGRP_LINK | Libc.RTMGRP_NSID);
+        uint addresses = addressesChanged is null ? 0 : Libc.RTMGRP_IPV4_IFADDR | Libc.RTMGRP_IPV6_IFADDR;
+        _rtnetlink = new NetlinkSocket(Libc.RTMGRP_LINK | Libc.RTMGRP_NSID | addresses);
+        _addressQuestions = addressesChanged is null ? null : new NetlinkSocket(0);
+        _asksOthers = _addressQuestions?.TryCheckStrictly() ?? false;
         _hearsOthers = _rtnetlink.TryListenToOtherNamespaces();
         _epoll = FileDescriptor.Required(Libc.epoll_create1(Libc.O_CLOEXEC), "epoll_create1");
         _call = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
@@ -75,6 +93,9 @@ public sealed unsafe class LinkMonitor : IDisposable
         _thread = new Thread(Run) { IsBackground = true, Name = "link monitor" };
         _thread.Start();
     }
+
+    /// <summary>The interface's addresses, without link-local ones, IPv4 first; a snapshot, on any thread. Empty where the interface cannot be asked.</summary>
+    public IReadOnlyList<InetAddress> OwnAddresses => _ownAddresses;
 
     /// <summary>
     /// Returns when everything was reported that the kernel announced before: whoever took the link up and asks us then finds it up. Any thread;
@@ -106,6 +127,7 @@ public sealed unsafe class LinkMonitor : IDisposable
         _epoll.Dispose();
         _call.Dispose();
         _rtnetlink.Dispose();
+        _addressQuestions?.Dispose();
     }
 
     private void Call()
@@ -122,12 +144,15 @@ public sealed unsafe class LinkMonitor : IDisposable
         try
         {
             Locate();
+            AskForAddresses();
             while (_reported is not { Gone: true } && WaitForNews())
             {
                 if (_blind)
                 {
                     Locate();
                 }
+
+                AskForAddresses();
             }
         }
         catch (ObjectDisposedException)
@@ -195,6 +220,7 @@ public sealed unsafe class LinkMonitor : IDisposable
         }
 
         ReadNews();
+        AskForAddresses();
         lock (_calls)
         {
             _answered = asked;
@@ -257,6 +283,12 @@ public sealed unsafe class LinkMonitor : IDisposable
             return true;
         }
 
+        if (message.TryReadAddressIndex(out index))
+        {
+            _addressesAreOld |= index == _index && nsid == _nsid;
+            return true;
+        }
+
         // The number goes first when a namespace is taken down; from then on nothing is heard of it.
         return message.Type != Libc.RTM_DELNSID || !message.TryReadNamespaceId(out int deleted) || deleted != _nsid || _blind;
     }
@@ -290,6 +322,7 @@ public sealed unsafe class LinkMonitor : IDisposable
                 _blind = false;
                 _nsid = nsid;
                 _index = index;
+                _addressesAreOld = true;
                 Report(new LinkState(up, mtu));
                 return;
             }
@@ -302,6 +335,7 @@ public sealed unsafe class LinkMonitor : IDisposable
         }
 
         _blind = true;
+        _addressesAreOld = true;
         Report(new LinkState(_tun.Descriptor.IsWritable(), _reported?.Mtu ?? TunDevice.DefaultMtu));
     }
 
@@ -330,6 +364,34 @@ public sealed unsafe class LinkMonitor : IDisposable
         {
             _reported = state;
             _changed(state);
+        }
+    }
+
+    /// <summary>When news were read to the end: the answer then is younger than all of them.</summary>
+    private void AskForAddresses()
+    {
+        if (!_addressesAreOld || _addressQuestions is null)
+        {
+            return;
+        }
+
+        _addressesAreOld = false;
+        var addresses = new List<InetAddress>();
+        if (!_blind && _reported is { Gone: false } && (_nsid == NetlinkSocket.OwnNamespace || _asksOthers))
+        {
+            foreach (byte family in (ReadOnlySpan<byte>)[Libc.AF_INET, Libc.AF_INET6])
+            {
+                // A family that the kernel lacks, or an interface that is just leaving, of which there will be news: no addresses.
+                _ = _addressQuestions.AskAddresses(_index, _nsid, family, addresses);
+            }
+        }
+
+        // A link-local address means nothing at the other end of a tunnel.
+        addresses.RemoveAll(address => address.IsIPv6 && address.ToIPAddress().IsIPv6LinkLocal);
+        if (!addresses.SequenceEqual(_ownAddresses))
+        {
+            _ownAddresses = addresses;
+            _addressesChanged!(addresses);
         }
     }
 }

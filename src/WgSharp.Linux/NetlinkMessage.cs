@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using WgSharp.Protocol;
 
 namespace WgSharp.Linux;
 
@@ -9,6 +10,8 @@ namespace WgSharp.Linux;
 internal readonly ref struct NetlinkMessage
 {
     internal const int HeaderSize = 16;
+
+    private const int AddressBody = 8;
 
     private readonly ReadOnlySpan<byte> _bytes;
 
@@ -79,10 +82,40 @@ internal readonly ref struct NetlinkMessage
         return Type == Libc.RTM_NEWROUTE && TryReadAttribute(rtmsg, Libc.RTA_OIF, out outgoing);
     }
 
+    /// <summary>RTM_NEWADDR and RTM_DELADDR: struct ifaddrmsg (family, prefix length, flags, scope, index).</summary>
+    internal bool TryReadAddressIndex(out int index)
+    {
+        index = Type is Libc.RTM_NEWADDR or Libc.RTM_DELADDR && Body.Length >= AddressBody ? MemoryMarshal.Read<int>(Body[4..]) : 0;
+        return index != 0;
+    }
+
+    /// <summary>RTM_NEWADDR of one family: the interface's own address, which is IFA_LOCAL, or IFA_ADDRESS where that does not name the other end.</summary>
+    internal bool TryReadAddress(byte family, out InetAddress address)
+    {
+        address = InetAddress.None;
+        int size = family == Libc.AF_INET6 ? 16 : 4;
+        if (Type != Libc.RTM_NEWADDR || Body.Length < AddressBody || Body[0] != family
+            || (!TryReadAttribute(AddressBody, Libc.IFA_LOCAL, size, out ReadOnlySpan<byte> bytes)
+                && !TryReadAttribute(AddressBody, Libc.IFA_ADDRESS, size, out bytes)))
+        {
+            return false;
+        }
+
+        address = new InetAddress(bytes[..size]);
+        return true;
+    }
+
     private bool TryReadAttribute(int bodySize, ushort wanted, out int value)
     {
+        bool found = TryReadAttribute(bodySize, wanted, sizeof(int), out ReadOnlySpan<byte> bytes);
+        value = found ? MemoryMarshal.Read<int>(bytes) : 0;
+        return found;
+    }
+
+    private bool TryReadAttribute(int bodySize, ushort wanted, int size, out ReadOnlySpan<byte> value)
+    {
         const int header = 4;
-        value = 0;
+        value = default;
         ReadOnlySpan<byte> rest = Body.Length >= bodySize ? Body[bodySize..] : default;
         while (rest.Length >= header)
         {
@@ -92,9 +125,9 @@ internal readonly ref struct NetlinkMessage
                 return false;
             }
 
-            if (MemoryMarshal.Read<ushort>(rest[2..]) == wanted && length >= header + sizeof(int))
+            if (MemoryMarshal.Read<ushort>(rest[2..]) == wanted && length >= header + size)
             {
-                value = MemoryMarshal.Read<int>(rest[header..]);
+                value = rest[header..length];
                 return true;
             }
 

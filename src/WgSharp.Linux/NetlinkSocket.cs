@@ -111,6 +111,57 @@ internal sealed unsafe class NetlinkSocket : IDisposable
         return errno == 0 && !answer.TryReadRoute(out outgoing) ? Errno.EPROTO : errno;
     }
 
+    /// <summary>Asks for the addresses that an interface has in one family.</summary>
+    /// <param name="nsid">Where, or <see cref="OwnNamespace"/>; elsewhere needs Linux 4.20 and <see cref="TryCheckStrictly"/>.</param>
+    /// <returns>0, or the errno.</returns>
+    internal int AskAddresses(int index, int nsid, byte family, List<InetAddress> addresses)
+    {
+        const int ifaddrmsg = 8;
+        var request = new NetlinkRequest(stackalloc byte[64], Libc.RTM_GETADDR, Libc.NLM_F_REQUEST | Libc.NLM_F_DUMP, ++_sequence, ifaddrmsg);
+        request.Body[0] = family;
+        MemoryMarshal.Write(request.Body[4..], in index);
+        if (nsid != OwnNamespace)
+        {
+            request.Add(Libc.IFA_TARGET_NETNSID, nsid);
+        }
+
+        // An answer in many parts: the kernel makes the next one when one was read.
+        int errno = Send(request.Finish());
+        while (errno == 0)
+        {
+            ReadOnlySpan<byte> received = Receive(out _, out errno);
+            while (NetlinkMessage.TryTake(ref received, out NetlinkMessage message))
+            {
+                if (message.Sequence != _sequence || message.Port != _port)
+                {
+                    continue;
+                }
+
+                if (message.Type is Libc.NLMSG_DONE or Libc.NLMSG_ERROR)
+                {
+                    return message.ReadError();
+                }
+
+                // Without the strict check the kernel tells of all interfaces.
+                if (message.TryReadAddressIndex(out int its) && its == index && message.TryReadAddress(family, out InetAddress address))
+                {
+                    addresses.Add(address);
+                }
+            }
+
+            errno = errno == Errno.EINTR ? 0 : errno;
+        }
+
+        return errno;
+    }
+
+    /// <summary>Requests are read to the last field, without which the kernel ignores what it is asked about addresses (Linux 4.20).</summary>
+    internal bool TryCheckStrictly()
+    {
+        int on = 1;
+        return Libc.setsockopt(Descriptor, Libc.SOL_NETLINK, Libc.NETLINK_GET_STRICT_CHK, &on, sizeof(int)) == 0;
+    }
+
     /// <summary>The number of another namespace in this socket's one; it is given one if it has none.</summary>
     /// <returns>False where the kernel (before 4.15) or a missing privilege does not allow it.</returns>
     internal bool TryNumberNamespace(FileDescriptor netns, out int nsid)
@@ -184,23 +235,15 @@ internal sealed unsafe class NetlinkSocket : IDisposable
     private int Ask(ReadOnlySpan<byte> request, out NetlinkMessage answer)
     {
         answer = default;
-        fixed (byte* start = request)
+        int errno = Send(request);
+        if (errno != 0)
         {
-            nint sent;
-            do
-            {
-                sent = Libc.write(Descriptor, start, (nuint)request.Length);
-            }
-            while (sent < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR);
-            if (sent < 0)
-            {
-                return Marshal.GetLastPInvokeError();
-            }
+            return errno;
         }
 
         while (true)
         {
-            ReadOnlySpan<byte> received = Receive(out _, out int errno);
+            ReadOnlySpan<byte> received = Receive(out _, out errno);
             if (errno is Errno.EINTR or Errno.ENOBUFS)
             {
                 continue;
@@ -218,6 +261,21 @@ internal sealed unsafe class NetlinkSocket : IDisposable
                     return answer.Type == Libc.NLMSG_ERROR ? answer.ReadError() : 0;
                 }
             }
+        }
+    }
+
+    /// <returns>0, or the errno.</returns>
+    private int Send(ReadOnlySpan<byte> request)
+    {
+        fixed (byte* start = request)
+        {
+            nint sent;
+            do
+            {
+                sent = Libc.write(Descriptor, start, (nuint)request.Length);
+            }
+            while (sent < 0 && Marshal.GetLastPInvokeError() == Errno.EINTR);
+            return sent < 0 ? Marshal.GetLastPInvokeError() : 0;
         }
     }
 }

@@ -29,7 +29,10 @@ public enum SendOutcome
     /// <summary>Segmentation was refused (EIO; EINVAL or EMSGSIZE with UDP_SEGMENT): send the same run unsegmented.</summary>
     SegmentationRefused,
 
-    /// <summary>Everything else (EMSGSIZE, EPERM, ENOBUFS, ECONNREFUSED of an earlier datagram, no socket of that family): the messages are lost, as on any network.</summary>
+    /// <summary>Only of <see cref="IUdpSocket.SendWhole"/>: larger than the MTU of the local link (EMSGSIZE); nothing left.</summary>
+    TooLarge,
+
+    /// <summary>Everything else (EMSGSIZE, EPERM, ENOBUFS, no socket of that family): the messages are lost, as on any network.</summary>
     Lost,
 }
 
@@ -118,6 +121,28 @@ public interface IUdpSocket : IDisposable
 
     /// <summary>Sends one datagram (handshake messages, cookie replies) with a DS field.</summary>
     SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass);
+
+    /// <summary>Whether <see cref="SendWhole"/> can do what it says: where not, nothing is to be learned from its outcome.</summary>
+    bool CanSendWhole => false;
+
+    /// <summary>Sends one datagram from the listen port that nobody may fragment: with DF set over IPv4, unfragmented over IPv6, whatever MTU the kernel has learned or
+    /// was told for the route. Any thread; costs a socket, so it is for probes.</summary>
+    /// <returns><see cref="SendOutcome.TooLarge"/> where it is larger than the local link's MTU.</returns>
+    SendOutcome SendWhole(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) => SendOutcome.Lost;
+
+    /// <summary>Whether routers told of datagrams that were too large since the reports were taken last. Any thread, a plain read; grows true in <see cref="Receive"/>
+    /// (also in one that received nothing), seldom in a send.</summary>
+    bool HasPathReports => false;
+
+    /// <summary>Moves reports out of the table, the oldest first. What does not fit into that table is lost: a report is a hint. Any thread.</summary>
+    /// <returns>How many were written.</returns>
+    int TakePathReports(Span<PathReport> reports) => 0;
+
+    /// <summary>Whether ICMP is listened to (IP_RECVERR), which it is from the start where the kernel can. Where not, datagrams leave exactly as the kernel module's
+    /// do, and IPv4 believes the kernel's path MTU. Any thread.</summary>
+    void ListenForPathReports(bool on)
+    {
+    }
 }
 
 /// <summary>One thread's way to sleep: until something it watches is ready, someone calls <see cref="Wake"/>, or a deadline passes.</summary>

@@ -76,6 +76,25 @@ internal static class ControlMessages
         }
     }
 
+    /// <summary>IP_RECVERR and IPV6_RECVERR: struct sock_extended_err (errno, origin, type, code, padding, info, data), if it is a router's word that a datagram was too large.</summary>
+    internal static bool TryReadTooLarge(ReadOnlySpan<byte> control, bool ipv6, out int mtu)
+    {
+        while (TryTake(ref control, out int level, out int type, out ReadOnlySpan<byte> data))
+        {
+            bool isError = (level, type) == (ipv6 ? (Libc.IPPROTO_IPV6, Libc.IPV6_RECVERR) : (Libc.IPPROTO_IP, Libc.IP_RECVERR));
+            if (isError && data.Length >= 16)
+            {
+                mtu = MemoryMarshal.Read<int>(data[8..]);
+                return ipv6
+                    ? data[4] == Libc.SO_EE_ORIGIN_ICMP6 && data[5] == Libc.ICMPV6_PKT_TOOBIG
+                    : data[4] == Libc.SO_EE_ORIGIN_ICMP && data[5] == Libc.ICMP_DEST_UNREACH && data[6] == Libc.ICMP_FRAG_NEEDED;
+            }
+        }
+
+        mtu = 0;
+        return false;
+    }
+
     private static bool TryTake(ref ReadOnlySpan<byte> control, out int level, out int type, out ReadOnlySpan<byte> data)
     {
         level = 0;

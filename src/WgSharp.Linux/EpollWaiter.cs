@@ -15,6 +15,7 @@ public sealed unsafe class EpollWaiter : IWaiter
     internal const ulong Udp4Key = 4;
     internal const ulong Udp6Key = 5;
     internal const ulong RoutesKey = 6;
+    internal const ulong LanesKey = 8;
     private const ulong WakeKey = 1;
     private const ulong TimerKey = 2;
     private const ulong TunKey = 3;
@@ -214,9 +215,18 @@ public sealed unsafe class EpollWaiter : IWaiter
                 case RoutesKey:
                     _udp!.ReadRouteNews();
                     break;
+                case LanesKey:
+                    _udp!.ExpectLaneErrors();
+                    ready |= Readiness.Udp;
+                    break;
                 case Udp4Key:
                 case Udp6Key:
                     _udp!.Expect(ipv6: KeyOf(events, i) == Udp6Key);
+                    if ((what & Libc.EPOLLERR) != 0)
+                    {
+                        _udp.ExpectErrors(ipv6: KeyOf(events, i) == Udp6Key);
+                    }
+
                     ready |= Readiness.Udp;
                     break;
             }

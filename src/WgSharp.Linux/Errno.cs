@@ -26,6 +26,7 @@ public static class Errno
     public const int EPIPE = 32;
     public const int ENAMETOOLONG = 36;
     public const int ENOSYS = 38;
+    public const int ENONET = 64;
     public const int EPROTO = 71;
     public const int EBADFD = 77;
     public const int ENOTSOCK = 88;
@@ -43,6 +44,7 @@ public static class Errno
     public const int ENOTCONN = 107;
     public const int ETIMEDOUT = 110;
     public const int ECONNREFUSED = 111;
+    public const int EHOSTDOWN = 112;
     public const int EHOSTUNREACH = 113;
 
     /// <summary>The symbol, or <c>errno N</c> for one that is not in the list above.</summary>
@@ -69,6 +71,7 @@ public static class Errno
         EPIPE => nameof(EPIPE),
         ENAMETOOLONG => nameof(ENAMETOOLONG),
         ENOSYS => nameof(ENOSYS),
+        ENONET => nameof(ENONET),
         EPROTO => nameof(EPROTO),
         EBADFD => nameof(EBADFD),
         ENOTSOCK => nameof(ENOTSOCK),
@@ -86,6 +89,7 @@ public static class Errno
         ENOTCONN => nameof(ENOTCONN),
         ETIMEDOUT => nameof(ETIMEDOUT),
         ECONNREFUSED => nameof(ECONNREFUSED),
+        EHOSTDOWN => nameof(EHOSTDOWN),
         EHOSTUNREACH => nameof(EHOSTUNREACH),
         _ => $"errno {errno}",
     };

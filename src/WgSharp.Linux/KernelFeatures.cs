@@ -58,6 +58,9 @@ public enum KernelFeature
 
     /// <summary>SO_ATTACH_REUSEPORT_CBPF (4.5): sockets that only send, so that a peer behind a full link has its own.</summary>
     Lanes = 1 << 17,
+
+    /// <summary>IP_RECVERR and IPV6_RECVERR: what routers say of datagrams that were too large. Over IPv4 it needs IP_PMTUDISC_OMIT (3.15) too.</summary>
+    RecvErr = 1 << 18,
 }
 
 /// <summary>
@@ -87,6 +90,7 @@ public sealed class KernelFeatures
         ("routes", KernelFeature.Routes),
         ("silence", KernelFeature.Silence),
         ("lanes", KernelFeature.Lanes),
+        ("recverr", KernelFeature.RecvErr),
     ];
 
     private readonly List<string> _refusals = [];

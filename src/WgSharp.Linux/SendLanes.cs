@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using WgSharp.Protocol;
 
 namespace WgSharp.Linux;
@@ -71,23 +72,33 @@ internal sealed class SendLanes : IDisposable
     private readonly ushort _port;
     private readonly List<SendLane> _taken = [];
     private readonly Stack<SendLane> _spare = new();
+
+    /// <summary>The sockets of lanes, in the order they were made; <see cref="Errors"/> names them by their place. None goes before all do.</summary>
+    private readonly List<(FileDescriptor Socket, bool IPv6)> _sockets = [];
     private SendLane? _handshakes;
     private uint _mark;
     private Instant _refusedUntil;
+    private bool _listens;
     private bool _isClosed;
 
     /// <summary>Forms the groups; where the kernel does not, there are no lanes.</summary>
-    internal SendLanes(FileDescriptor? v4, FileDescriptor? v6, ushort port, uint mark, KernelFeatures features)
+    internal SendLanes(FileDescriptor? v4, FileDescriptor? v6, ushort port, uint mark, bool listens, KernelFeatures features)
     {
         _features = features;
+        _listens = listens;
         _port = port;
         _mark = mark;
         if (features.Has(KernelFeature.Lanes))
         {
             _v4 = v4 is not null && UdpSetup.TryFormGroup(v4, ipv6: false, port, features) ? v4 : null;
             _v6 = v6 is not null && UdpSetup.TryFormGroup(v6, ipv6: true, port, features) ? v6 : null;
+            Errors = features.Has(KernelFeature.RecvErr) ? FileDescriptor.From(Libc.epoll_create1(Libc.O_CLOEXEC)) : null;
         }
     }
+
+    /// <summary>An epoll instance that is readable while the error queue of a lane is not empty; null where there are none. Lanes come and go on sending
+    /// threads, so waiters watch this one descriptor.</summary>
+    internal FileDescriptor? Errors { get; }
 
     /// <summary>For tests.</summary>
     internal int TakenCount
@@ -150,6 +161,64 @@ internal sealed class SendLanes : IDisposable
         }
     }
 
+    /// <summary>
+    /// One datagram that leaves in one piece. IP_MTU_DISCOVER belongs to the socket and is no control message, and on a socket that other threads send through it must
+    /// not change; so there is one for this datagram. It is gone when the answers come, and the others of the group get them: an IP_PMTUDISC_PROBE socket that
+    /// stayed would let strangers teach the kernel a path MTU.
+    /// </summary>
+    /// <returns>Null where there is none.</returns>
+    internal FileDescriptor? OpenWhole(bool ipv6)
+    {
+        lock (_gate)
+        {
+            FileDescriptor? common = ipv6 ? _v6 : _v4;
+            FileDescriptor? socket = _isClosed || common is null ? null : UdpSetup.OpenMember(common, ipv6, _port, _mark, _listens, _features);
+            if (socket is not null && !UdpSetup.TrySendWholeOnly(socket, ipv6))
+            {
+                socket.Dispose();
+                return null;
+            }
+
+            return socket;
+        }
+    }
+
+    /// <summary>Takes a turn at the error queue of every lane that has something in it.</summary>
+    [SkipLocalsInit]
+    internal unsafe void DrainErrors(PathReports reports)
+    {
+        const int most = 8;
+        byte* events = stackalloc byte[most * EpollWaiter.EventSize];
+        int count = Errors is null ? 0 : Libc.epoll_wait(Errors, events, most, 0);
+        for (int i = 0; i < count; i++)
+        {
+            FileDescriptor socket;
+            bool ipv6;
+            lock (_gate)
+            {
+                (socket, ipv6) = _sockets[(int)EpollWaiter.KeyOf(events, i)];
+            }
+
+            if (ErrorQueue.Drain(socket, ipv6, reports, _features.Has(KernelFeature.Mmsg)) == 0)
+            {
+                // An error whose report found no room in the queue: it is told once, then forgotten.
+                UdpSetup.ForgetError(socket);
+            }
+        }
+    }
+
+    internal void Listen(bool on)
+    {
+        lock (_gate)
+        {
+            _listens = on;
+            foreach ((FileDescriptor socket, bool ipv6) in _sockets)
+            {
+                UdpSetup.Listen(socket, ipv6, on, _features);
+            }
+        }
+    }
+
     internal void GiveBack(SendLane lane)
     {
         lock (_gate)
@@ -189,6 +258,7 @@ internal sealed class SendLanes : IDisposable
             _taken.Clear();
             _spare.Clear();
             _handshakes = null;
+            Errors?.Dispose();
         }
     }
 
@@ -230,7 +300,7 @@ internal sealed class SendLanes : IDisposable
             return false;
         }
 
-        FileDescriptor? socket = UdpSetup.OpenMember(common, ipv6, _port, _mark, _features);
+        FileDescriptor? socket = UdpSetup.OpenMember(common, ipv6, _port, _mark, _listens, _features);
         if (socket is null)
         {
             // Out of descriptors or memory: not to be asked for again with every packet.
@@ -238,6 +308,13 @@ internal sealed class SendLanes : IDisposable
             return false;
         }
 
+        if (Errors is not null)
+        {
+            // Errors only; they are reported without being asked for.
+            EpollWaiter.Add(Errors, socket, (ulong)_sockets.Count, events: 0);
+        }
+
+        _sockets.Add((socket, ipv6));
         lane.Equip(ipv6, socket);
         return true;
     }

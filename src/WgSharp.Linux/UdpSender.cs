@@ -19,15 +19,22 @@ internal sealed unsafe class UdpSender
     /// <summary>65,535 less an IPv4 and a UDP header.</summary>
     private const int MaxDatagram = 65507;
 
+    /// <summary>How often a message is tried again because of errors that are not its own.</summary>
+    private const int MaxPendingErrors = 16;
+
     private readonly SourceRoutes _routes;
     private readonly bool _segments;
     private readonly bool _hasMmsg;
     private readonly bool _hasPktInfo;
     private readonly bool _hasTos;
+    private readonly bool _hearsErrors;
+    private readonly PathReports _reports;
 
-    internal UdpSender(KernelFeatures features, SourceRoutes routes)
+    internal UdpSender(KernelFeatures features, SourceRoutes routes, PathReports reports)
     {
         _routes = routes;
+        _reports = reports;
+        _hearsErrors = features.Has(KernelFeature.RecvErr);
         _segments = features.Has(KernelFeature.Gso);
         _hasMmsg = features.Has(KernelFeature.Mmsg);
         _hasPktInfo = features.Has(KernelFeature.PktInfo);
@@ -81,7 +88,8 @@ internal sealed unsafe class UdpSender
     {
         byte* scratch = stackalloc byte[Entries.BytesFor(1)];
         var entries = new Entries(scratch, 1);
-        FileDescriptor? socket = open?.Of(endpoint.Remote.Address.IsIPv6);
+        bool ipv6 = endpoint.Remote.Address.IsIPv6;
+        FileDescriptor? socket = open?.Of(ipv6);
         if (socket is null)
         {
             return SendOutcome.Lost;
@@ -90,13 +98,36 @@ internal sealed unsafe class UdpSender
         fixed (byte* start = datagram)
         {
             Add(ref entries, start, datagram.Length, 0, endpoint, trafficClass, hopLimit: 0, 0);
-            int sent = SendSome(socket, entries.Messages, 1, out int errno);
-            if (sent == 0 && errno == Errno.EAGAIN && open!.Lanes.ForHandshakes(entries.IPv6, SystemClock.Now)?.Of(entries.IPv6) is { } lane)
+            int sent = SendSome(socket, ipv6, entries.Messages, 1, out int errno);
+            if (sent == 0 && errno == Errno.EAGAIN && open!.Lanes.ForHandshakes(ipv6, SystemClock.Now)?.Of(ipv6) is { } lane)
             {
-                sent = SendSome(lane, entries.Messages, 1, out errno);
+                sent = SendSome(lane, ipv6, entries.Messages, 1, out errno);
             }
 
             return sent > 0 ? SendOutcome.Sent : Explain(errno, segmented: false, endpoint);
+        }
+    }
+
+    [SkipLocalsInit]
+    internal SendOutcome SendWhole(SocketPair? open, ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
+    {
+        byte* scratch = stackalloc byte[Entries.BytesFor(1)];
+        var entries = new Entries(scratch, 1);
+        bool ipv6 = endpoint.Remote.Address.IsIPv6;
+        using FileDescriptor? socket = open?.Lanes.OpenWhole(ipv6);
+        if (socket is null)
+        {
+            return SendOutcome.Lost;
+        }
+
+        fixed (byte* start = datagram)
+        {
+            Add(ref entries, start, datagram.Length, 0, endpoint, trafficClass, hopLimit: 0, 0);
+            int sent = SendSome(socket, ipv6, entries.Messages, 1, out int errno);
+
+            // A router on this very machine has answered already, and this socket may be the one that was found for it.
+            ErrorQueue.Drain(socket, ipv6, _reports, _hasMmsg);
+            return sent > 0 ? SendOutcome.Sent : errno == Errno.EMSGSIZE ? SendOutcome.TooLarge : Explain(errno, segmented: false, endpoint);
         }
     }
 
@@ -152,7 +183,7 @@ internal sealed unsafe class UdpSender
         if (lane is null)
         {
             errno = Errno.EAFNOSUPPORT;
-            int sent = open.Of(ipv6) is { } common ? SendSome(common, entries.Messages + first, count, out errno) : 0;
+            int sent = open.Of(ipv6) is { } common ? SendSome(common, ipv6, entries.Messages + first, count, out errno) : 0;
             Peer? peer = runs[entries.RunOf(first)].Peer;
             if (sent > 0 || errno != Errno.EAGAIN || peer is null || (lane = open.Lanes.Take(peer, ipv6, SystemClock.Now)) is null)
             {
@@ -162,16 +193,16 @@ internal sealed unsafe class UdpSender
             count = entries.CountOf(peer, first, runs);
         }
 
-        int taken = SendSome(lane.Of(ipv6)!, entries.Messages + first, count, out errno);
+        int taken = SendSome(lane.Of(ipv6)!, ipv6, entries.Messages + first, count, out errno);
         lane.Note(taken, full: taken == 0 && errno == Errno.EAGAIN, SystemClock.Now);
         return taken;
     }
 
     /// <returns>How many went; 0 with the errno of the first where not even that one did.</returns>
-    private int SendSome(FileDescriptor socket, mmsghdr* messages, int count, out int errno)
+    private int SendSome(FileDescriptor socket, bool ipv6, mmsghdr* messages, int count, out int errno)
     {
         const int flags = Libc.MSG_DONTWAIT | Libc.MSG_NOSIGNAL;
-        bool refusedBefore = false;
+        int failures = 0;
         try
         {
             while (true)
@@ -186,16 +217,9 @@ internal sealed unsafe class UdpSender
                 }
 
                 errno = Marshal.GetLastPInvokeError();
-                switch (errno)
+                if (errno != Errno.EINTR && !MayBeOfAnother(errno, failures++, socket, ipv6))
                 {
-                    case Errno.EINTR:
-                        break;
-                    // Not about this message: an ICMP answer to an earlier one was waiting. Told once, then forgotten.
-                    case Errno.ECONNREFUSED when !refusedBefore:
-                        refusedBefore = true;
-                        break;
-                    default:
-                        return 0;
+                    return 0;
                 }
             }
         }
@@ -205,6 +229,28 @@ internal sealed unsafe class UdpSender
             return 0;
         }
     }
+
+    /// <summary>
+    /// With IP_RECVERR the ICMP answer to an earlier message makes the next call fail, whomever that is for: sock_alloc_send_skb tells a pending error, and forgets it, before it
+    /// does anything. The same number may be this message's own failure. So it is tried again at once; and again for as long as there are errors in the queue.
+    /// (Taking one of them makes the next one pending, which is told once more.)
+    /// </summary>
+    private bool MayBeOfAnother(int errno, int failures, FileDescriptor socket, bool ipv6)
+    {
+        if (!_hearsErrors)
+        {
+            return errno == Errno.ECONNREFUSED && failures == 0;
+        }
+
+        return IsToldByIcmp(errno)
+            && failures < MaxPendingErrors
+            && (failures % 2 == 0 || ErrorQueue.Drain(socket, ipv6, _reports, _hasMmsg) > 0);
+    }
+
+    /// <summary>icmp_err_convert of net/ipv4/icmp.c, icmpv6_err_convert of net/ipv6/icmp.c, and EPROTO for a parameter problem.</summary>
+    private static bool IsToldByIcmp(int errno) => errno
+        is Errno.ECONNREFUSED or Errno.EHOSTUNREACH or Errno.ENETUNREACH or Errno.EMSGSIZE or Errno.EPROTO or Errno.EACCES
+        or Errno.ENOPROTOOPT or Errno.EOPNOTSUPP or Errno.EHOSTDOWN or Errno.ENONET;
 
     private SendOutcome Explain(int errno, bool segmented, Endpoint endpoint)
     {

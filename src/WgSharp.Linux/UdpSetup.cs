@@ -14,8 +14,9 @@ internal static unsafe class UdpSetup
         errno is Errno.EAFNOSUPPORT or Errno.EPROTONOSUPPORT or Errno.EADDRNOTAVAIL or Errno.ENOPROTOOPT;
 
     /// <summary>Makes, marks, equips and binds one socket.</summary>
+    /// <param name="listens">To ICMP, see <see cref="Listen"/>.</param>
     /// <returns>Null with the errno where that fails.</returns>
-    internal static FileDescriptor? Open(bool ipv6, ushort port, uint fwmark, KernelFeatures features, out int errno)
+    internal static FileDescriptor? Open(bool ipv6, ushort port, uint fwmark, bool listens, KernelFeatures features, out int errno)
     {
         FileDescriptor? socket = Create(ipv6, features, out errno);
         if (socket is null)
@@ -24,6 +25,7 @@ internal static unsafe class UdpSetup
         }
 
         Equip(socket, ipv6, features);
+        Listen(socket, ipv6, listens, features);
         errno = fwmark == 0 ? 0 : SetOption(socket, Libc.SOL_SOCKET, Libc.SO_MARK, (int)fwmark);
         if (errno == 0)
         {
@@ -43,13 +45,13 @@ internal static unsafe class UdpSetup
     /// <returns>False where the kernel does not.</returns>
     internal static bool TryFormGroup(FileDescriptor common, bool ipv6, ushort port, KernelFeatures features)
     {
-        using FileDescriptor? guard = OpenMember(common, ipv6, port, fwmark: 0, features);
+        using FileDescriptor? guard = OpenMember(common, ipv6, port, fwmark: 0, listens: false, features);
         return guard is not null && AttachFirst(common) == 0;
     }
 
     /// <summary>One more socket on the port of a common one, for sending only.</summary>
     /// <returns>Null where it is not to be had.</returns>
-    internal static FileDescriptor? OpenMember(FileDescriptor common, bool ipv6, ushort port, uint fwmark, KernelFeatures features)
+    internal static FileDescriptor? OpenMember(FileDescriptor common, bool ipv6, ushort port, uint fwmark, bool listens, KernelFeatures features)
     {
         FileDescriptor? socket = Create(ipv6, features, out _);
         if (socket is null)
@@ -58,6 +60,7 @@ internal static unsafe class UdpSetup
         }
 
         Equip(socket, ipv6, features);
+        Listen(socket, ipv6, listens, features);
         bool joined = (fwmark == 0 || SetOption(socket, Libc.SOL_SOCKET, Libc.SO_MARK, (int)fwmark) == 0)
             && SetOption(socket, Libc.SOL_SOCKET, Libc.SO_REUSEPORT, 1) == 0
             && SetOption(common, Libc.SOL_SOCKET, Libc.SO_REUSEPORT, 1) == 0
@@ -71,6 +74,40 @@ internal static unsafe class UdpSetup
 
         return socket;
     }
+
+    /// <summary>Takes ICMP errors into the error queue, or does not. DF stays clear: nothing is ever lost because a size was believed. <see cref="ErrorQueue"/> tells why which.</summary>
+    internal static void Listen(FileDescriptor socket, bool ipv6, bool on, KernelFeatures features)
+    {
+        if (ipv6)
+        {
+            SetOption(socket, Libc.IPPROTO_IPV6, Libc.IPV6_MTU_DISCOVER, Libc.IPV6_PMTUDISC_DONT);
+        }
+        else
+        {
+            SetOption(socket, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER, on && features.Has(KernelFeature.RecvErr) ? Libc.IP_PMTUDISC_OMIT : Libc.IP_PMTUDISC_DONT);
+        }
+
+        if (features.Has(KernelFeature.RecvErr))
+        {
+            SetOption(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? Libc.IPV6_RECVERR : Libc.IP_RECVERR, on ? 1 : 0);
+        }
+    }
+
+    /// <summary>SO_ERROR is read and thereby cleared.</summary>
+    internal static void ForgetError(FileDescriptor socket)
+    {
+        int error;
+        uint length = sizeof(int);
+        _ = Libc.getsockopt(socket, Libc.SOL_SOCKET, Libc.SO_ERROR, &error, &length);
+    }
+
+    /// <summary>From now on whatever this socket sends leaves in one piece or not at all, whatever path MTU is known.</summary>
+    internal static bool TrySendWholeOnly(FileDescriptor socket, bool ipv6) =>
+        SetOption(
+            socket,
+            ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP,
+            ipv6 ? Libc.IPV6_MTU_DISCOVER : Libc.IP_MTU_DISCOVER,
+            ipv6 ? Libc.IPV6_PMTUDISC_PROBE : Libc.IP_PMTUDISC_PROBE) == 0;
 
     /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
     internal static void SetMark(FileDescriptor? v4, FileDescriptor? v6, uint fwmark)
@@ -136,6 +173,8 @@ internal static unsafe class UdpSetup
         Settle(features, KernelFeature.Lanes, "SO_ATTACH_REUSEPORT_CBPF", TryReusePort(any));
         Settle(features, KernelFeature.PktInfo, "IP_PKTINFO", SetBoth(v4, Libc.IP_PKTINFO, v6, Libc.IPV6_RECVPKTINFO));
         Settle(features, KernelFeature.RecvFragSize, "IP_RECVFRAGSIZE", SetBoth(v4, Libc.IP_RECVFRAGSIZE, v6, Libc.IPV6_RECVFRAGSIZE));
+        int omit = v4 is null ? 0 : SetOption(v4, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER, Libc.IP_PMTUDISC_OMIT);
+        Settle(features, KernelFeature.RecvErr, "IP_RECVERR", omit == 0 ? SetBoth(v4, Libc.IP_RECVERR, v6, Libc.IPV6_RECVERR) : omit);
         int tos = SetBoth(v4, Libc.IP_RECVTOS, v6, Libc.IPV6_RECVTCLASS);
         Settle(features, KernelFeature.Tos, "IP_TOS", tos == 0 && v4 is not null ? TryTosMessage(v4) : tos);
     }
@@ -210,9 +249,6 @@ internal static unsafe class UdpSetup
         }
 
         int level = ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP;
-
-        // DF clear, as the kernel module sends: nothing is ever lost because a size was believed.
-        SetOption(socket, level, ipv6 ? Libc.IPV6_MTU_DISCOVER : Libc.IP_MTU_DISCOVER, ipv6 ? Libc.IPV6_PMTUDISC_DONT : Libc.IP_PMTUDISC_DONT);
         if (features.Has(KernelFeature.PktInfo))
         {
             SetOption(socket, level, ipv6 ? Libc.IPV6_RECVPKTINFO : Libc.IP_PKTINFO, 1);

@@ -20,11 +20,17 @@ public sealed class UdpSocket : IUdpSocket
     private readonly SourceRoutes _routes;
     private readonly UdpSender _sender;
     private readonly PathMtus _pathMtus;
+    private readonly PathReports _reports = new();
     private volatile SocketPair? _open;
 
     /// <summary>Whether there may be something to receive; a waiter says so, and a receive that came to the end takes it back.</summary>
     private volatile bool _expects4;
     private volatile bool _expects6;
+
+    /// <summary>A waiter saw that an error queue is not empty; the next receive takes a turn at it.</summary>
+    private volatile bool _expectsErrors4;
+    private volatile bool _expectsErrors6;
+    private volatile bool _expectsLaneErrors;
     private bool _ipv6First;
     private bool _disposed;
 
@@ -35,7 +41,7 @@ public sealed class UdpSocket : IUdpSocket
         UdpSetup.Probe(features);
         _news = new RouteNews(features);
         _routes = new SourceRoutes(_news, features);
-        _sender = new UdpSender(features, _routes);
+        _sender = new UdpSender(features, _routes, _reports);
         _pathMtus = new PathMtus(_news);
     }
 
@@ -111,6 +117,11 @@ public sealed class UdpSocket : IUdpSocket
         try
         {
             int slot = 0;
+            if (_expectsErrors4 || _expectsErrors6 || _expectsLaneErrors)
+            {
+                ReceiveErrors(open);
+            }
+
             Receive(open, ipv6First, batch, ref slot);
             Receive(open, !ipv6First, batch, ref slot);
         }
@@ -133,6 +144,32 @@ public sealed class UdpSocket : IUdpSocket
 
     /// <inheritdoc/>
     public int PathMtu(Endpoint endpoint, Instant now) => _pathMtus.Of(endpoint, now);
+
+    /// <inheritdoc/>
+    public bool CanSendWhole => _features.Has(KernelFeature.Lanes);
+
+    /// <inheritdoc/>
+    public SendOutcome SendWhole(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) =>
+        _sender.SendWhole(_open, datagram, endpoint, trafficClass);
+
+    /// <inheritdoc/>
+    public bool HasPathReports => _reports.Any;
+
+    /// <inheritdoc/>
+    public int TakePathReports(Span<PathReport> reports) => _reports.Take(reports);
+
+    /// <inheritdoc/>
+    public void ListenForPathReports(bool on)
+    {
+        lock (_gate)
+        {
+            if (_reports.Wanted != on)
+            {
+                _reports.Wanted = on;
+                _open?.Listen(on, _features);
+            }
+        }
+    }
 
     public void Dispose()
     {
@@ -185,6 +222,22 @@ public sealed class UdpSocket : IUdpSocket
         }
     }
 
+    /// <summary>The waiter saw that the error queue of a common socket is not empty.</summary>
+    internal void ExpectErrors(bool ipv6)
+    {
+        if (ipv6)
+        {
+            _expectsErrors6 = true;
+        }
+        else
+        {
+            _expectsErrors4 = true;
+        }
+    }
+
+    /// <summary>The waiter saw that the error queue of a lane is not empty.</summary>
+    internal void ExpectLaneErrors() => _expectsLaneErrors = true;
+
     /// <summary>The waiter saw that routes changed.</summary>
     internal void ReadRouteNews() => _news.Read();
 
@@ -203,12 +256,14 @@ public sealed class UdpSocket : IUdpSocket
     {
         EpollWaiter.Add(epoll, pair.V4, EpollWaiter.Udp4Key);
         EpollWaiter.Add(epoll, pair.V6, EpollWaiter.Udp6Key);
+        EpollWaiter.Add(epoll, pair.Lanes.Errors, EpollWaiter.LanesKey);
     }
 
     private static void Unregister(FileDescriptor epoll, SocketPair pair)
     {
         EpollWaiter.Remove(epoll, pair.V4);
         EpollWaiter.Remove(epoll, pair.V6);
+        EpollWaiter.Remove(epoll, pair.Lanes.Errors);
     }
 
     private void Receive(SocketPair open, bool ipv6, PacketBatch batch, ref int slot)
@@ -225,6 +280,29 @@ public sealed class UdpSocket : IUdpSocket
         else
         {
             _expects4 = false;
+        }
+    }
+
+    /// <summary>One turn for each queue; a waiter tells of whatever is left, because it stays ready.</summary>
+    private void ReceiveErrors(SocketPair open)
+    {
+        bool mmsg = _features.Has(KernelFeature.Mmsg);
+        if (_expectsErrors4)
+        {
+            _expectsErrors4 = false;
+            _ = open.V4 is { } v4 ? ErrorQueue.Drain(v4, ipv6: false, _reports, mmsg) : 0;
+        }
+
+        if (_expectsErrors6)
+        {
+            _expectsErrors6 = false;
+            _ = open.V6 is { } v6 ? ErrorQueue.Drain(v6, ipv6: true, _reports, mmsg) : 0;
+        }
+
+        if (_expectsLaneErrors)
+        {
+            _expectsLaneErrors = false;
+            open.Lanes.DrainErrors(_reports);
         }
     }
 
@@ -247,11 +325,11 @@ public sealed class UdpSocket : IUdpSocket
     {
         for (int attempt = 1; ; attempt++)
         {
-            FileDescriptor? v4 = UdpSetup.Open(ipv6: false, port, fwmark, _features, out int errno4);
+            FileDescriptor? v4 = UdpSetup.Open(ipv6: false, port, fwmark, _reports.Wanted, _features, out int errno4);
             ThrowUnlessMissing(v4, errno4, port, "IPv4");
             ushort chosen = v4 is null ? port : UdpSetup.PortOf(v4, ipv6: false);
 
-            FileDescriptor? v6 = UdpSetup.Open(ipv6: true, chosen, fwmark, _features, out int errno6);
+            FileDescriptor? v6 = UdpSetup.Open(ipv6: true, chosen, fwmark, _reports.Wanted, _features, out int errno6);
             if (v6 is null && !UdpSetup.IsMissing(errno6))
             {
                 v4?.Dispose();
@@ -269,7 +347,7 @@ public sealed class UdpSocket : IUdpSocket
             }
 
             chosen = v6 is null ? chosen : UdpSetup.PortOf(v6, ipv6: true);
-            return new SocketPair(v4, v6, chosen, new SendLanes(v4, v6, chosen, fwmark, _features));
+            return new SocketPair(v4, v6, chosen, new SendLanes(v4, v6, chosen, fwmark, _reports.Wanted, _features));
         }
     }
 
@@ -301,6 +379,21 @@ internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort
     {
         UdpSetup.SetMark(V4, V6, fwmark);
         Lanes.SetMark(fwmark);
+    }
+
+    internal void Listen(bool on, KernelFeatures features)
+    {
+        if (V4 is not null)
+        {
+            UdpSetup.Listen(V4, ipv6: false, on, features);
+        }
+
+        if (V6 is not null)
+        {
+            UdpSetup.Listen(V6, ipv6: true, on, features);
+        }
+
+        Lanes.Listen(on);
     }
 
     public void Dispose()

@@ -162,7 +162,7 @@ public sealed class UdpSocketLifeTests : IDisposable
             Assert.Equal(14 << 20, Option(socket, Libc.SOL_SOCKET, Libc.SO_SNDBUF));
         }
 
-        Assert.Equal(Libc.IP_PMTUDISC_DONT, Option(udp.Sockets!.V4!, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER));
+        Assert.Equal(Libc.IP_PMTUDISC_OMIT, Option(udp.Sockets!.V4!, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER));
         Assert.Equal(Libc.IPV6_PMTUDISC_DONT, Option(udp.Sockets!.V6!, Libc.IPPROTO_IPV6, Libc.IPV6_MTU_DISCOVER));
         Assert.Equal(1, Option(udp.Sockets!.V6!, Libc.IPPROTO_IPV6, Libc.IPV6_V6ONLY));
     }

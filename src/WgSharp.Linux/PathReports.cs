@@ -1,0 +1,57 @@
+using WgSharp.Engine;
+
+namespace WgSharp.Linux;
+
+/// <summary>
+/// What the error queues of all sockets said, until the engine takes it. Any thread. It does not grow: whoever floods us with ICMP pushes at most the reports of
+/// others out of their turn, and a probe that stays unanswered tells the same.
+/// </summary>
+internal sealed class PathReports
+{
+    internal const int Capacity = 64;
+
+    private readonly Lock _gate = new();
+    private readonly PathReport[] _reports = new PathReport[Capacity];
+    private volatile bool _wanted = true;
+    private volatile bool _any;
+    private int _first;
+    private int _count;
+
+    /// <summary>Whether the sockets are to listen to ICMP.</summary>
+    internal bool Wanted
+    {
+        get => _wanted;
+        set => _wanted = value;
+    }
+
+    internal bool Any => _any;
+
+    internal void Add(in PathReport report)
+    {
+        lock (_gate)
+        {
+            if (_count < Capacity)
+            {
+                _reports[(_first + _count++) % Capacity] = report;
+                _any = true;
+            }
+        }
+    }
+
+    internal int Take(Span<PathReport> reports)
+    {
+        lock (_gate)
+        {
+            int taken = Math.Min(_count, reports.Length);
+            for (int i = 0; i < taken; i++)
+            {
+                reports[i] = _reports[(_first + i) % Capacity];
+            }
+
+            _first = (_first + taken) % Capacity;
+            _count -= taken;
+            _any = _count > 0;
+            return taken;
+        }
+    }
+}

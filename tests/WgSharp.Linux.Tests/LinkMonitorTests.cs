@@ -8,11 +8,13 @@ public sealed class LinkMonitorTests : IDisposable
 
     private readonly TestNamespace _home = new();
     private readonly BlockingCollection<LinkState> _reports = [];
+    private readonly BlockingCollection<string[]> _addresses = [];
 
     public void Dispose()
     {
         _home.Dispose();
         _reports.Dispose();
+        _addresses.Dispose();
     }
 
     [Fact]
@@ -248,6 +250,98 @@ public sealed class LinkMonitorTests : IDisposable
         Assert.Equal(before, Descriptors());
     }
 
+    [Fact]
+    public void Its_own_addresses_are_told_when_they_come_and_go_and_those_of_others_are_not()
+    {
+        using TunDevice tun = Create();
+        _home.Ip("address add 10.1.0.1/24 dev wgt0");
+        _home.Ip("link set wgt0 up");
+        using LinkMonitor monitor = WatchAddresses(tun);
+        Assert.Equal(["10.1.0.1"], NextAddresses());
+        _home.Ip("address add fd01::1/64 dev wgt0 nodad");
+        Assert.Equal(["10.1.0.1", "fd01::1"], NextAddresses());
+
+        // Another interface's, a link-local one, and one that is there already with another lifetime.
+        _home.Ip("address add 10.2.0.1/24 dev lo");
+        _home.Ip("address add fe80::7/64 dev wgt0 nodad");
+        _home.Ip("address change 10.1.0.1/24 dev wgt0 valid_lft 1000 preferred_lft 1000");
+
+        // The other end of a point-to-point link is not ours.
+        _home.Ip("address add 10.3.0.1 peer 10.3.0.2 dev wgt0");
+        Assert.Equal(["10.1.0.1", "10.3.0.1", "fd01::1"], NextAddresses());
+        _home.Ip("address delete 10.1.0.1/24 dev wgt0");
+        Assert.Equal(["10.3.0.1", "fd01::1"], NextAddresses());
+
+        // A link that goes down takes its IPv6 addresses with it.
+        _home.Ip("link set wgt0 down");
+        Assert.Equal(["10.3.0.1"], NextAddresses());
+        Assert.Equal(["10.3.0.1"], monitor.OwnAddresses.Select(address => address.ToString()));
+    }
+
+    [Fact]
+    public void Who_catches_up_finds_the_addresses_told_too()
+    {
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = WatchAddresses(tun);
+        for (int i = 1; i <= 30; i++)
+        {
+            _home.Ip($"address add 10.1.0.{i}/32 dev wgt0");
+            monitor.CatchUp();
+            Assert.Equal(i, monitor.OwnAddresses.Count);
+        }
+    }
+
+    [Fact]
+    public void Addresses_are_told_wherever_the_interface_is()
+    {
+        using var away = new TestNamespace();
+        using TunDevice tun = Create();
+        using LinkMonitor monitor = WatchAddresses(tun);
+        _home.Ip("address add 10.1.0.1/24 dev wgt0");
+        Assert.Equal(["10.1.0.1"], NextAddresses());
+
+        // A move takes them away.
+        _home.Ip($"link set wgt0 netns {away.Path}");
+        Assert.Empty(NextAddresses());
+        away.Ip("address add 10.4.0.1/24 dev wgt0");
+        Assert.Equal(["10.4.0.1"], NextAddresses());
+        away.Ip("link set wgt0 up");
+        away.Ip("address add fd04::1/64 dev wgt0 nodad");
+        Assert.Equal(["10.4.0.1", "fd04::1"], NextAddresses());
+
+        // Somebody else's of the same number, in the namespace that was left.
+        _home.Ip("address add 10.4.0.9/24 dev lo");
+        away.Ip($"link set wgt0 netns {_home.Path}");
+        Assert.Empty(NextAddresses());
+        _home.Ip("address add 10.1.0.2/24 dev wgt0");
+        Assert.Equal(["10.1.0.2"], NextAddresses());
+    }
+
+    [Fact]
+    public void Of_an_interface_that_is_out_of_sight_no_address_is_known()
+    {
+        using var away = new TestNamespace();
+        using TunDevice tun = Create(KernelFeature.DevNetNs);
+        _home.Ip("address add 10.1.0.1/24 dev wgt0");
+        using LinkMonitor monitor = WatchAddresses(tun);
+        Assert.Equal(["10.1.0.1"], NextAddresses());
+        _home.Ip($"link set wgt0 netns {away.Path}");
+        Assert.Empty(NextAddresses());
+    }
+
+    [Fact]
+    public void More_addresses_than_fit_one_answer_are_all_found()
+    {
+        using TunDevice tun = Create();
+        for (int i = 0; i < 600; i += 100)
+        {
+            _home.Command("sh", $"-c \"for i in $(seq {i} {i + 99}); do echo address add 10.1.$((i / 200)).$((i % 200 + 1))/32 dev wgt0; done | ip -batch -\"");
+        }
+
+        using LinkMonitor monitor = WatchAddresses(tun);
+        Assert.Equal(600, NextAddresses().Distinct().Count());
+    }
+
     /// <summary>Those that a monitor opens: other parts of the test host come and go.</summary>
     private static int Descriptors() => Directory.EnumerateFiles("/proc/self/fd").Count(path =>
         new FileInfo(path).LinkTarget is { } target
@@ -273,6 +367,15 @@ public sealed class LinkMonitorTests : IDisposable
         _home.Run(() => TunDevice.Create("wgt0", new KernelFeatures(disabled)));
 
     private LinkMonitor Watch(TunDevice tun) => _home.Run(() => new LinkMonitor(tun, _reports.Add));
+
+    private LinkMonitor WatchAddresses(TunDevice tun) =>
+        _home.Run(() => new LinkMonitor(tun, _ => { }, addresses => _addresses.Add([.. addresses.Select(address => address.ToString())])));
+
+    private string[] NextAddresses()
+    {
+        Assert.True(_addresses.TryTake(out string[]? addresses, _patience), "No report came.");
+        return addresses;
+    }
 
     private LinkState Next()
     {

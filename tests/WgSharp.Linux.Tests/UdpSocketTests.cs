@@ -184,6 +184,34 @@ public sealed class UdpSocketTests : IDisposable
         Assert.Equal(0, received[1].Train.FragmentSize);
     }
 
+    [Theory]
+    [InlineData("10.8.0.2", KernelFeature.None)]
+    [InlineData("fd08::2", KernelFeature.None)]
+    [InlineData("10.8.0.2", KernelFeature.Mmsg)]
+    [InlineData("fd08::2", KernelFeature.Mmsg)]
+    public void Trains_and_fragmented_datagrams_in_a_row_tell_each_their_own_fragment_size(string address, KernelFeature disabled)
+    {
+        using var far = new TestNamespace();
+        _namespace.Connect(far, 1500);
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        using UdpSocket b = UdpDatagrams.Open(far, disabled, out ushort port);
+        PacketBatch batch = Packets.OutboundBatch();
+        Endpoint endpoint = Packets.Endpoint(address, port);
+        Packets.AddRun(batch, Packets.Payload(1532), 1532, endpoint);
+        Packets.AddRun(batch, Packets.Payload(3000), 1000, endpoint);
+        Packets.AddRun(batch, Packets.Payload(2000), 2000, endpoint);
+        Packets.AddRun(batch, Packets.Payload(2000), 1000, endpoint);
+        a.Send(batch, 0, 4);
+        Assert.All(batch.Runs.Take(4), run => Assert.Equal(SendOutcome.Sent, run.Outcome));
+        List<ReceivedDatagram> received = UdpDatagrams.Receive(b, 7);
+        Assert.Equal([1532, 1000, 1000, 1000, 2000, 1000, 1000], received.Select(datagram => datagram.Bytes.Length));
+
+        // A fragment's payload is a multiple of 8 bytes.
+        int size = address.Contains(':', StringComparison.Ordinal) ? 1496 : 1500;
+        Assert.Equal([size, 0, 0, 0, size, 0, 0], received.Select(datagram => datagram.Train.FragmentSize));
+        Assert.Equal(3000, received[1].Train.Length);
+    }
+
     [Fact]
     public void Datagrams_of_every_length_up_to_the_largest_arrive_and_an_empty_one_is_passed_over()
     {

@@ -232,15 +232,6 @@ internal sealed unsafe class UdpSender
 
     /// <summary>
     /// With IP_RECVERR the ICMP answer to an earlier message makes the next call fail, whomever that is for: sock_alloc_send_skb tells a pending error, and forgets it, before it
-<<<<<<< HEAD
-    /// does anything. The same number may be this message's own failure. So it is tried again at once; and once more for as long as errors are found in the queue,
-    /// whose end leaves none pending.
-    /// </summary>
-    private bool MayBeOfAnother(int errno, int failures, FileDescriptor socket, bool ipv6) =>
-        errno is Errno.ECONNREFUSED || (_hearsErrors && IsToldByIcmp(errno))
-            ? failures == 0 || (_hearsErrors && failures < MaxPendingErrors && ErrorQueue.Drain(socket, ipv6, _reports, _hasMmsg) > 0)
-            : false;
-=======
     /// does anything. The same number may be this message's own failure. So it is tried again at once; and again for as long as there are errors in the queue.
     /// (Taking one of them makes the next one pending, which is told once more.)
     /// </summary>
@@ -255,7 +246,6 @@ internal sealed unsafe class UdpSender
             && failures < MaxPendingErrors
             && (failures % 2 == 0 || ErrorQueue.Drain(socket, ipv6, _reports, _hasMmsg) > 0);
     }
->>>>>>> sock
 
     /// <summary>icmp_err_convert of net/ipv4/icmp.c, icmpv6_err_convert of net/ipv6/icmp.c, and EPROTO for a parameter problem.</summary>
     private static bool IsToldByIcmp(int errno) => errno

@@ -24,11 +24,7 @@ public sealed class PathReportTests : IDisposable
         byte[] datagram = Packets.Payload(RoutedNamespaces.Whole(ipv6));
         Endpoint endpoint = Packets.Endpoint(RoutedNamespaces.FarAddress(ipv6), port);
         Assert.True(a.CanSendWhole);
-<<<<<<< HEAD
-        Assert.Equal(SendOutcome.Sent, a.SendWhole(datagram, endpoint, 0));
-=======
         Assert.Equal(SendOutcome.Sent, SendWhole(a, datagram, endpoint, 0));
->>>>>>> sock
         PathReport report = Assert.Single(AwaitReports(a, waiter, 1));
         Assert.Equal(ipv6 ? PathReportKind.PacketTooBig : PathReportKind.FragmentationNeeded, report.Kind);
         Assert.Equal(RoutedNamespaces.HopMtu, report.Mtu);
@@ -39,11 +35,7 @@ public sealed class PathReportTests : IDisposable
 
         // What fits goes through, from the listen port.
         datagram = datagram[..(RoutedNamespaces.HopMtu - (ipv6 ? 48 : 28))];
-<<<<<<< HEAD
-        Assert.Equal(SendOutcome.Sent, a.SendWhole(datagram, endpoint, 0x88));
-=======
         Assert.Equal(SendOutcome.Sent, SendWhole(a, datagram, endpoint, 0x88));
->>>>>>> sock
         ReceivedDatagram received = Assert.Single(UdpDatagrams.Receive(b, 1));
         Assert.Equal(datagram, received.Bytes);
         Assert.Equal(a.Port, received.Train.Source.Port);
@@ -62,17 +54,10 @@ public sealed class PathReportTests : IDisposable
         string router = ipv6 ? "fd08::2" : "10.8.0.2";
         _net.Near.Ip($"{(ipv6 ? "-6 " : "")}route add {router} dev up0 mtu lock 1300");
         Endpoint endpoint = Packets.Endpoint(router, port);
-<<<<<<< HEAD
-        Assert.Equal(1300, a.PathMtu(endpoint, SystemClock.Now));
-        byte[] datagram = Packets.Payload(RoutedNamespaces.Whole(ipv6) + 1);
-        Assert.Equal(SendOutcome.TooLarge, a.SendWhole(datagram, endpoint, 0));
-        Assert.Equal(SendOutcome.Sent, a.SendWhole(datagram.AsSpan(1), endpoint, 0));
-=======
         Assert.Equal(1300, _net.Near.Run(() => a.PathMtu(endpoint, SystemClock.Now)));
         byte[] datagram = Packets.Payload(RoutedNamespaces.Whole(ipv6) + 1);
         Assert.Equal(SendOutcome.TooLarge, SendWhole(a, datagram, endpoint, 0));
         Assert.Equal(SendOutcome.Sent, SendWhole(a, datagram[1..], endpoint, 0));
->>>>>>> sock
         Assert.Equal(0, Assert.Single(UdpDatagrams.Receive(b, 1)).Train.FragmentSize);
         Assert.False(a.HasPathReports);
     }
@@ -82,11 +67,7 @@ public sealed class PathReportTests : IDisposable
     {
         using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.Lanes, out _);
         Assert.False(a.CanSendWhole);
-<<<<<<< HEAD
-        Assert.Equal(SendOutcome.Lost, a.SendWhole([1], Packets.Endpoint("10.8.0.2", 9), 0));
-=======
         Assert.Equal(SendOutcome.Lost, SendWhole(a, [1], Packets.Endpoint("10.8.0.2", 9), 0));
->>>>>>> sock
     }
 
     [Fact]
@@ -124,11 +105,7 @@ public sealed class PathReportTests : IDisposable
         // Over IPv4 the kernel believes only while nobody listens; see ErrorQueue.
         using UdpSocket a = UdpDatagrams.Open(_net.Near, ipv6 ? KernelFeature.None : KernelFeature.RecvErr, out _);
         Assert.Equal(1500, FreshMtu(a, ipv6));
-<<<<<<< HEAD
-        Assert.Equal(SendOutcome.Sent, a.SendWhole(new byte[RoutedNamespaces.Whole(ipv6)], Packets.Endpoint(RoutedNamespaces.FarAddress(ipv6), 9), 0));
-=======
         Assert.Equal(SendOutcome.Sent, SendWhole(a, new byte[RoutedNamespaces.Whole(ipv6)], Packets.Endpoint(RoutedNamespaces.FarAddress(ipv6), 9), 0));
->>>>>>> sock
         AwaitMtu(a, ipv6, RoutedNamespaces.HopMtu);
     }
 
@@ -224,7 +201,7 @@ public sealed class PathReportTests : IDisposable
         Packets.AddRun(batch, Packets.Payload(1500), 500, endpoint);
         Packets.AddRun(batch, Packets.Payload(300), 300, endpoint);
         a.Send(batch, 0, 2);
-        Assert.Equal([SendOutcome.Sent, SendOutcome.Sent], batch.Runs.Take(2).Select(run => run.Outcome));
+        Assert.Equal([SendOutcome.Sent, SendOutcome.Sent], batch.OutboundRuns.Take(2).Select(run => run.Outcome));
         UdpDatagrams.Receive(b, 4);
 
         // … nor inwards.
@@ -260,7 +237,7 @@ public sealed class PathReportTests : IDisposable
         for (int i = 0; i < 500; i++)
         {
             a.Send(sent, 0, 2);
-            Assert.Equal([SendOutcome.Sent, SendOutcome.Sent], sent.Runs.Take(2).Select(run => run.Outcome));
+            Assert.Equal([SendOutcome.Sent, SendOutcome.Sent], sent.OutboundRuns.Take(2).Select(run => run.Outcome));
             Assert.Equal(4, UdpDatagrams.Receive(b, 4).Count);
             Assert.Equal(SendOutcome.Sent, b.SendOne([7], back, 0));
             do
@@ -320,13 +297,10 @@ public sealed class PathReportTests : IDisposable
         Assert.True(taken >= 80);
     }
 
-<<<<<<< HEAD
-=======
     /// <summary>What makes sockets makes them in the namespace of the thread.</summary>
     private SendOutcome SendWhole(UdpSocket udp, byte[] datagram, Endpoint endpoint, byte trafficClass) =>
         _net.Near.Run(() => udp.SendWhole(datagram, endpoint, trafficClass));
 
->>>>>>> sock
     private static List<PathReport> AwaitReports(UdpSocket udp, EpollWaiter waiter, int least)
     {
         PacketBatch batch = Packets.InboundBatch();
@@ -346,17 +320,10 @@ public sealed class PathReportTests : IDisposable
     }
 
     /// <summary>Of an endpoint that nothing is remembered of.</summary>
-<<<<<<< HEAD
-    private static int FreshMtu(UdpSocket udp, bool ipv6) => udp.PathMtu(Packets.Endpoint(RoutedNamespaces.FarAddress(ipv6), 9), SystemClock.Now);
-
-    /// <summary>ICMP is on its way, and nothing announces it.</summary>
-    private static void AwaitMtu(UdpSocket udp, bool ipv6, int mtu) =>
-=======
     private int FreshMtu(UdpSocket udp, bool ipv6) =>
         _net.Near.Run(() => udp.PathMtu(Packets.Endpoint(RoutedNamespaces.FarAddress(ipv6), 9), SystemClock.Now));
 
     /// <summary>ICMP is on its way, and nothing announces it.</summary>
     private void AwaitMtu(UdpSocket udp, bool ipv6, int mtu) =>
->>>>>>> sock
         Assert.True(SpinWait.SpinUntil(() => FreshMtu(udp, ipv6) == mtu, TimeSpan.FromSeconds(20)), $"It is {FreshMtu(udp, ipv6)}, not {mtu}.");
 }

@@ -21,12 +21,9 @@ internal sealed class RoutedNamespaces : IDisposable
             side.Ip("link set down0 up");
             side.Ip($"address add 10.7.0.{host}/24 dev down0");
             side.AddIPv6($"fd07::{host}/64", "down0");
-<<<<<<< HEAD
-=======
 
             // Without a link-local address a router asks for no neighbour.
             side.AddIPv6($"fe80::{host}/64", "down0");
->>>>>>> sock
         }
 
         Router.Sysctl("net/ipv4/ip_forward", "1");

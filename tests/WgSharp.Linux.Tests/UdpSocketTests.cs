@@ -202,7 +202,7 @@ public sealed class UdpSocketTests : IDisposable
         Packets.AddRun(batch, Packets.Payload(2000), 2000, endpoint);
         Packets.AddRun(batch, Packets.Payload(2000), 1000, endpoint);
         a.Send(batch, 0, 4);
-        Assert.All(batch.Runs.Take(4), run => Assert.Equal(SendOutcome.Sent, run.Outcome));
+        Assert.All(batch.OutboundRuns.Take(4), run => Assert.Equal(SendOutcome.Sent, run.Outcome));
         List<ReceivedDatagram> received = UdpDatagrams.Receive(b, 7);
         Assert.Equal([1532, 1000, 1000, 1000, 2000, 1000, 1000], received.Select(datagram => datagram.Bytes.Length));
 

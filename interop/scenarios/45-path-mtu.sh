@@ -75,7 +75,8 @@ scenario_wide_tunnel_clamped_only() {
 	short_path wgsharp
 	begin_tunnel 4 1500
 	capture outer b eth0 'udp and ip[6] & 0x40 != 0'
-	capture segments b wg0 'tcp[13] & 2 != 0'
+	# What b is told; what b says itself is clamped behind its interface.
+	capture segments b wg0 'src 192.168.241.1 and tcp[13] & 2 != 0'
 	fragments_begin a b
 	iperf a b 192.168.241.2 -t 2
 	note "a -> b at MTU 1500: $mbits Mbit/s"
@@ -85,7 +86,7 @@ scenario_wide_tunnel_clamped_only() {
 	captured segments >/dev/null
 	captured outer >/dev/null
 	demand "fragments" "$fragments" -eq 0
-	demand "sizes of segments that were announced" "$(tcpdump -n -v -r "$lab/segments.pcap" 2>/dev/null | grep -o 'mss [0-9]*' | sort -u | paste -sd ' ')" == "mss 1380 mss 1400"
+	demand "sizes of segments that were announced" "$(tcpdump -n -v -r "$lab/segments.pcap" 2>/dev/null | grep -o 'mss [0-9]*' | sort -u | paste -sd ' ')" == "mss 1400"
 	demand "datagrams with DF set" "$(packets outer)" -eq 0
 	on a ping -n -q -c 2 -i 0.2 -M "do" -s 1472 192.168.241.2 >"$lab/ping" || true
 	demand "pings of 1500 bytes with DF set that come back" "$(grep -o '[0-9]* received' "$lab/ping")" == "2 received"

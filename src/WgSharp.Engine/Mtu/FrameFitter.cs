@@ -51,7 +51,7 @@ internal sealed class FrameFitter(TunnelIo io, TunnelLink link)
         bool isSuper = header.GsoType != VirtioNetHeader.GsoNone;
         if (!isSuper && MssClamp.MayBeSyn(packet))
         {
-            MssClamp.Clamp(packet, Math.Min(link.Mtu, budget.MaxInnerInbound(outerIPv6)), (header.Flags & VirtioNetHeader.NeedsCsum) != 0);
+            MssClamp.Clamp(packet, MaxAnswer(budget.MaxInnerInbound(outerIPv6)), (header.Flags & VirtioNetHeader.NeedsCsum) != 0);
         }
 
         int maxInner = budget.MaxInner(outerIPv6);
@@ -59,6 +59,12 @@ internal sealed class FrameFitter(TunnelIo io, TunnelLink link)
             : isSuper ? FitSuperPacket(packet, maxInner, in header, budget.IsHard, now)
             : FitPacket(packet, maxInner, budget.IsHard, now);
     }
+
+    /// <summary>
+    /// What the peer should send at most. Unlike us it pads to 16 wherever its interface's MTU lets it, also beyond what the path takes. That MTU is not known
+    /// here; mostly both ends have the same.
+    /// </summary>
+    private int MaxAnswer(int maxInner) => link.Mtu <= maxInner ? link.Mtu : maxInner & ~15;
 
     private FrameFit FitSuperPacket(ReadOnlySpan<byte> packet, int maxInner, in VirtioNetHeader header, bool isHard, Instant now)
     {

@@ -112,7 +112,7 @@ packets() { # name [tcpdump filter] : how many packets of a running or ended cap
 
 # The payloads of the datagrams of one length in a capture, in hexadecimal, one per line.
 payloads() { # capture, UDP payload length
-	tcpdump -n -x -r "$lab/$1.pcap" "udp and udp[4:2] = $(($2 + 8))" 2>/dev/null | awk -v digits=$(($2 * 2)) '
+	tcpdump -n -x -r "$lab/$1.pcap" "udp[4:2] = $(($2 + 8)) or (ip6[6] = 17 and ip6[44:2] = $(($2 + 8)))" 2>/dev/null | awk -v digits=$(($2 * 2)) '
 		function put() { if (hex) print substr(hex, length(hex) - digits + 1); hex = "" }
 		/^[0-9]/ { put() }
 		/^\t0x/ { sub(/^\t0x[0-9a-f]*: */, ""); gsub(/ /, ""); hex = hex $0 }

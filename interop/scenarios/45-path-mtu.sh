@@ -38,10 +38,12 @@ wide_tunnel() { # 4|6
 
 # a - MTU 1500 on both ends, links of 1500: TCP is as fast as at MTU 1420, and after its first second nothing is fragmented.
 # alone
+# limit: 90
 scenario_wide_tunnel() { wide_tunnel 4; }
 
 # a - The same over IPv6.
 # alone
+# limit: 90
 scenario_wide_tunnel_over_ipv6() { wide_tunnel 6; }
 
 # With the policy "kernel" nothing but fragmentation makes things fit, as with the kernel module: no size is announced, asked or told.
@@ -412,8 +414,10 @@ hop_that_changes() { # 4|6
 	hop 1500
 	note "the hop grows to 1500; then both ports change, one after the other, which makes both look again"
 	on b wg set wg0 listen-port 8
+	quietly_await 5 "a hears of b's new port" on b ping -n -q -c 1 -W 1 192.168.241.1
 	expect 10 "a finds 1500" finds a 1500
 	on a wg set wg0 listen-port 9
+	quietly_await 5 "b hears of a's new port" on a ping -n -q -c 1 -W 1 192.168.241.2
 	expect 5 "it still flows" flows_again
 	note "    a -> b, Mbit/s in each second: $(per_second)"
 	stream_ends
@@ -532,10 +536,12 @@ forgeries() { # 4|6
 
 # g - A stranger tells us that what we sent was too long (right ports, wrong quote): nothing changes, not with 10,000 a second either.
 # alone
+# limit: 90
 scenario_forged_too_big() { forgeries 4; }
 
 # g - The same over IPv6.
 # alone
+# limit: 90
 scenario_forged_too_big_over_ipv6() { forgeries 6; }
 
 # ---- h: packets that insist on their size ------------------------------------------------------------------------------------------
@@ -679,10 +685,10 @@ full_trains() { # 4|6
 
 # j - Links of 1492, 1480, 1460 and 1412 bytes (PPPoE, tunnels) under a tunnel of MTU 1420: messages still leave in full trains.
 # alone
-# limit: 90
+# limit: 120
 scenario_full_trains() { full_trains 4; }
 
 # j - The same over IPv6.
 # alone
-# limit: 90
+# limit: 120
 scenario_full_trains_over_ipv6() { full_trains 6; }

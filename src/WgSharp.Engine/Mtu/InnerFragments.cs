@@ -39,7 +39,7 @@ public readonly struct InnerFragments
     public int Count { get; }
 
     /// <summary>Bytes of the longest piece: never more than the plan was made for.</summary>
-    public int MaxLength => _header + Math.Max(_piece, _payload - ((Count - 1) * _piece));
+    public int MaxLength => Math.Max(_header + _piece, _laterHeader + _payload - ((Count - 1) * _piece));
 
     /// <summary>Bytes of a piece, its header included.</summary>
     public int LengthOf(int index) => index == Count - 1

@@ -64,6 +64,35 @@ public sealed class MssClampTests
         Assert.NotEqual(0, InnerPackets.NaiveChecksum(packet.AsSpan(20), InnerPackets.NaivePseudoHeader(packet, packet.Length - 20)));
     }
 
+    [Theory]
+    [InlineData(false, InnerPackets.Syn, 0)]
+    [InlineData(true, SynAck, 0)]
+    [InlineData(false, SynAck, 3000)]
+    public void A_checksum_that_covers_only_the_pseudo_header_is_not_touched_and_is_right_when_it_is_completed(bool isIPv6, byte flags, int payload)
+    {
+        // As the kernel hands it over, of a super-packet too: not complemented, and the hardware adds the rest.
+        byte[] packet = Packet(isIPv6, LinuxOptions(1460), flags, new byte[payload]);
+        int start = isIPv6 ? 40 : 20;
+        ushort partial = (ushort)~InnerPackets.NaiveChecksum([], InnerPackets.NaivePseudoHeader(packet, packet.Length - start));
+        BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(start + 16), partial);
+        Assert.True(MssClamp.Clamp(packet, 1400, isChecksumPartial: true));
+        Assert.Equal(isIPv6 ? 1340 : 1360, AnnouncedAt(packet, isIPv6));
+        Assert.Equal(partial, BinaryPrimitives.ReadUInt16BigEndian(packet.AsSpan(start + 16)));
+        BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(start + 16), InnerPackets.NaiveChecksum(packet.AsSpan(start)));
+        InnerPackets.AssertWellFormed(packet);
+    }
+
+    [Fact]
+    public void Clamping_allocates_nothing()
+    {
+        byte[] packet = Packet(false, LinuxOptions(1460));
+        Allocations.AssertNone(1000, () =>
+        {
+            packet[22] = 0xff;
+            MssClamp.Clamp(packet, 1400);
+        });
+    }
+
     public static TheoryData<string, byte[]> LeftAlone => new()
     {
         { "no SYN", Packet(false, LinuxOptions(1460), InnerPackets.Ack) },

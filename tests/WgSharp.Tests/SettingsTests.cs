@@ -1,6 +1,7 @@
 using System.Collections;
 using Serilog.Events;
 using WgSharp.Linux;
+using WgSharp.Protocol;
 
 namespace WgSharp.Tests;
 
@@ -47,6 +48,19 @@ public sealed class SettingsTests : IDisposable
         Assert.False(Read().CoreDumps);
         SettingsException refused = Assert.Throws<SettingsException>(() => Read(new SettingLine("core_dumps", "perhaps", "--core-dumps")));
         Assert.Contains("'perhaps' is neither yes nor no", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_path_is_looked_at_unless_somebody_says_otherwise()
+    {
+        Assert.Equal(MtuPolicy.Auto, Read().MtuPolicy);
+        Write("wgsharp.conf", "mtu_policy = clamp-only");
+        Assert.Equal(MtuPolicy.ClampOnly, Read().MtuPolicy);
+        _environment["WGSHARP_MTU_POLICY"] = "kernel";
+        Assert.Equal(MtuPolicy.Kernel, Read().MtuPolicy);
+        Assert.Equal(MtuPolicy.Auto, Read(new SettingLine("mtu_policy", "auto", "--mtu-policy")).MtuPolicy);
+        SettingsException refused = Assert.Throws<SettingsException>(() => Read(new SettingLine("mtu_policy", "1400", "--mtu-policy")));
+        Assert.Contains("'1400' is not a policy for path MTU", refused.Message, StringComparison.Ordinal);
     }
 
     [Fact]

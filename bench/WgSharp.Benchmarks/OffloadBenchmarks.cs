@@ -23,8 +23,8 @@ public class OffloadBenchmarks
     private readonly PacketBatch _outbound = new(160 * 1024, 64, 4, 0) { ReadCapacity = 68 * 1024 };
     private readonly PacketBatch _inbound = new(80 * 1024, 64, 64, 0);
     private readonly byte[] _firstHeaders = new byte[HeaderSize];
-    private readonly GroCoalescer _joining = new(GroFeatures.All, 64, 64);
-    private readonly GroCoalescer _plain = new(GroFeatures.None, 64, 64);
+    private readonly GroCoalescer _joining = new(TunOffload.All, 64, 64);
+    private readonly GroCoalescer _plain = new(TunOffload.None, 64, 64);
 
     [GlobalSetup]
     public void Fill()

@@ -67,8 +67,10 @@ public enum TunOffload
     /// <summary>GsoTcp6 super-packets.</summary>
     Tcp6 = 4,
 
-    /// <summary>GsoUdpL4 super-packets, of both families.</summary>
+    /// <summary>GsoUdpL4 super-packets, of both families (Linux 6.2: TUN_F_USO4, TUN_F_USO6).</summary>
     Udp = 8,
+
+    All = Checksum | Tcp4 | Tcp6 | Udp,
 }
 
 /// <summary>The interface to the operating system's network stack. Batch in, batch out.</summary>

@@ -1,6 +1,5 @@
 using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
-using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine;
@@ -16,9 +15,6 @@ public sealed record TunnelOptions
 
     /// <summary>What is done about path MTU.</summary>
     public MtuPolicy MtuPolicy { get; init; }
-
-    /// <summary>Super-packets that the TUN device takes (TSO, USO).</summary>
-    public GroFeatures Coalesces { get; init; }
 }
 
 /// <summary>
@@ -59,7 +55,7 @@ public sealed class Tunnel : IDisposable
         Packets = PacketWorkers.Create(
             io,
             new OutboundPath(io, Device, link, sender, log),
-            new InboundPath(io, Device, link, new HandshakeScreen(Device, handshakes, link), InboundPath.CreateCoalescer(options.Coalesces), log),
+            new InboundPath(io, Device, link, new HandshakeScreen(Device, handshakes, link), InboundPath.CreateCoalescer(io.Tun.Offload), log),
             options);
     }
 

@@ -2,12 +2,18 @@ using System.Buffers.Binary;
 
 namespace WgSharp.Protocol;
 
+/// <summary>What an IP packet carries, behind its options or extension headers.</summary>
+/// <param name="Protocol">Of what is carried: 6 is TCP, 17 UDP, 1 ICMP, 58 ICMPv6.</param>
+/// <param name="Offset">Where that begins; not beyond the packet's end.</param>
+/// <param name="IsFragment">The packet is one of several fragments.</param>
+/// <param name="IsLaterFragment">And not the first: what stands there is not the beginning of what is carried.</param>
+public readonly record struct IpPayload(byte Protocol, int Offset, bool IsFragment, bool IsLaterFragment);
+
 /// <summary>The header fields of an inner IP packet that WireGuard needs: version, length, source, destination, ECN.</summary>
 public readonly ref struct IpPacket
 {
     public const int IPv4HeaderSize = 20;
     public const int IPv6HeaderSize = 40;
-    public const int UdpHeaderSize = 8;
 
     private readonly ReadOnlySpan<byte> _bytes;
 
@@ -64,5 +70,53 @@ public readonly ref struct IpPacket
 
         packet = new IpPacket(bytes, totalLength);
         return true;
+    }
+
+    /// <summary>Walks IPv4's options and IPv6's extension headers (RFC 8200, section 4; RFC 4302; RFC 6275) to what they extend. Each step goes forward by at least 8 bytes.</summary>
+    /// <returns>False where the headers end before they should.</returns>
+    public bool TryFindPayload(out IpPayload payload)
+    {
+        const int FragmentOffset = 0x1fff, MoreFragments = 0x2000;
+        payload = default;
+        if (!IsIPv4)
+        {
+            return TryWalkExtensions(out payload);
+        }
+
+        int header = (_bytes[0] & 15) * 4;
+        ushort fragment = BinaryPrimitives.ReadUInt16BigEndian(_bytes[6..]);
+        payload = new IpPayload(_bytes[9], header, (fragment & (FragmentOffset | MoreFragments)) != 0, (fragment & FragmentOffset) != 0);
+        return header >= IPv4HeaderSize && header <= TotalLength;
+    }
+
+    private bool TryWalkExtensions(out IpPayload payload)
+    {
+        const byte hopByHop = 0, routing = 43, fragment = 44, authentication = 51, options = 60, mobility = 135, hip = 139, shim6 = 140;
+        ReadOnlySpan<byte> packet = _bytes[..TotalLength];
+        payload = new IpPayload(packet[6], IPv6HeaderSize, IsFragment: false, IsLaterFragment: false);
+        while (payload.Protocol is hopByHop or routing or fragment or authentication or options or mobility or hip or shim6)
+        {
+            if (packet.Length - payload.Offset < 8)
+            {
+                return false;
+            }
+
+            ReadOnlySpan<byte> header = packet[payload.Offset..];
+            bool isFragment = payload.Protocol == fragment;
+            bool isLater = isFragment && (BinaryPrimitives.ReadUInt16BigEndian(header[2..]) & 0xfff8) != 0;
+            int length = payload.Protocol switch
+            {
+                fragment => 8,
+                authentication => (header[1] + 2) * 4,
+                _ => (header[1] + 1) * 8,
+            };
+            payload = new IpPayload(header[0], payload.Offset + length, payload.IsFragment || isFragment, payload.IsLaterFragment || isLater);
+            if (isLater)
+            {
+                break;
+            }
+        }
+
+        return payload.Offset <= packet.Length;
     }
 }

@@ -2,7 +2,6 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
 using WgSharp.Engine;
-using WgSharp.Engine.Offload;
 using WgSharp.Linux;
 using WgSharp.Protocol;
 
@@ -89,7 +88,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
         }
 
         _io = LinuxTunnelIo.Create(order.InterfaceName, order.Settings.DisabledFeatures, order.TunDescriptor);
-        _tunnel = new Tunnel(_io.Io, Options(order.Settings, _io.Tun.Offload), logs.CreateLogger<Tunnel>());
+        _tunnel = new Tunnel(_io.Io, Options(order.Settings), logs.CreateLogger<Tunnel>());
         _tunnel.Start();
         _links = new LinkMonitor(_io.Tun, OnLinkChanged, _tunnel.OwnAddressesChanged);
         _socket = order.UapiDescriptor is { } descriptor
@@ -156,18 +155,12 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     }
 
     // The processor count of .NET is the smallest of affinity, online processors and cgroup quota.
-    private static TunnelOptions Options(Settings settings, TunOffload offload) => new()
+    private static TunnelOptions Options(Settings settings) => new()
     {
         Threads = settings.Threads,
         Processors = Environment.ProcessorCount,
         MtuPolicy = settings.MtuPolicy,
-        Coalesces = Joined(offload, TunOffload.Tcp4, GroFeatures.Tcp4)
-            | Joined(offload, TunOffload.Tcp6, GroFeatures.Tcp6)
-            | Joined(offload, TunOffload.Udp, GroFeatures.Udp),
     };
-
-    private static GroFeatures Joined(TunOffload offload, TunOffload taken, GroFeatures joined) =>
-        offload.HasFlag(taken) ? joined : GroFeatures.None;
 
     private void OnLinkChanged(LinkState state)
     {

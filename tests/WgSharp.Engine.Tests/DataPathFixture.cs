@@ -40,7 +40,7 @@ public abstract class DataPathFixture : IDisposable
         _staged = new StagedSender(Io(_tunA), linkA, sender);
         var link = new TunnelLink(_b, _waiter);
         var screen = new HandshakeScreen(_b, _handshakes, link);
-        _inbound = new InboundPath(Io(_tunB), _b, link, screen, InboundPath.CreateCoalescer(GroFeatures.None), NullLogger.Instance);
+        _inbound = new InboundPath(Io(_tunB), _b, link, screen, InboundPath.CreateCoalescer(TunOffload.None), NullLogger.Instance);
     }
 
     public void Dispose()

@@ -1,4 +1,3 @@
-using WgSharp.Engine.Offload;
 using WgSharp.Engine.Tests.Offload;
 using WgSharp.Protocol;
 
@@ -51,7 +50,7 @@ public sealed class DataPathTroubleTests : DataPathFixture
         var warnings = new List<string>();
         var link = new TunnelLink(_b, _waiter);
         var inbound = new InboundPath(
-            Io(_tunB), _b, link, new HandshakeScreen(_b, _handshakes, link), InboundPath.CreateCoalescer(GroFeatures.All), new WarningList(warnings));
+            Io(_tunB), _b, link, new HandshakeScreen(_b, _handshakes, link), InboundPath.CreateCoalescer(TunOffload.All), new WarningList(warnings));
         _tunB.RefusesSuperPackets = true;
         _tunA.Packets = [.. stream, other];
         Send();

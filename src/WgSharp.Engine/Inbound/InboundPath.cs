@@ -30,7 +30,7 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
     public static PacketBatch CreateBatch() => new(Trains * (PacketBatch.MaxPacket + 1), Packets, Frames, Trains);
 
     /// <summary>Joins what fits into such a batch.</summary>
-    public static GroCoalescer CreateCoalescer(GroFeatures features) => new(features, Packets, Frames);
+    public static GroCoalescer CreateCoalescer(TunOffload features) => new(features, Packets, Frames);
 
     // ---- 1 ----
 

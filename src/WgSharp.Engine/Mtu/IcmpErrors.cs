@@ -94,29 +94,19 @@ public static class IcmpErrors
             && (packet.IsIPv4 ? IsAnswerableIPv4(packet, offending) : IsAnswerableIPv6(packet, offending));
     }
 
-    private static bool IsAnswerableIPv4(IpPacket packet, ReadOnlySpan<byte> bytes)
-    {
-        int headerLength = (bytes[0] & 15) * 4;
-        bool laterFragment = (BinaryPrimitives.ReadUInt16BigEndian(bytes[6..]) & 0x1fff) != 0;
-        if (headerLength < IpPacket.IPv4HeaderSize || headerLength > packet.TotalLength || laterFragment
-            || !IsOneHost4(packet.Source) || !IsOneHost4(packet.Destination))
-        {
-            return false;
-        }
-
-        if (bytes[9] != ProtocolIcmp)
-        {
-            return true;
-        }
-
-        return headerLength < packet.TotalLength && IsIcmpQuery(bytes[headerLength]);
-    }
+    private static bool IsAnswerableIPv4(IpPacket packet, ReadOnlySpan<byte> bytes) =>
+        IsOneHost4(packet.Source)
+        && IsOneHost4(packet.Destination)
+        && packet.TryFindPayload(out IpPayload payload)
+        && !payload.IsLaterFragment
+        && (payload.Protocol != ProtocolIcmp || (payload.Offset < packet.TotalLength && IsIcmpQuery(bytes[payload.Offset])));
 
     private static bool IsAnswerableIPv6(IpPacket packet, ReadOnlySpan<byte> bytes) =>
         IsOneHost6(packet.Source)
         && IsOneHost6(packet.Destination)
-        && TrySkipExtensions(bytes[..packet.TotalLength], out byte protocol, out int offset)
-        && (protocol != ProtocolIcmpV6 || (offset < packet.TotalLength && IsIcmpV6Informational(bytes[offset])));
+        && packet.TryFindPayload(out IpPayload payload)
+        && !payload.IsLaterFragment
+        && (payload.Protocol != ProtocolIcmpV6 || (payload.Offset < packet.TotalLength && IsIcmpV6Informational(bytes[payload.Offset])));
 
     /// <summary>Not "this network" (0/8), loopback (127/8), multicast (224/4), reserved or broadcast (240/4).</summary>
     private static bool IsOneHost4(ReadOnlySpan<byte> address) => address[0] is not (0 or 127) and < 224;
@@ -139,38 +129,6 @@ public static class IcmpErrors
 
     /// <summary>Types from 128 on are no errors (RFC 4443, section 2.1), but a redirect (137) is never answered either.</summary>
     private static bool IsIcmpV6Informational(byte type) => type >= 128 && type != 137;
-
-    /// <summary>Walks the extension headers (RFC 8200, section 4) to what they extend. Each step goes forward by at least 8 bytes.</summary>
-    /// <returns>False for a later fragment, and where the headers end before they should: what can't be understood isn't answered.</returns>
-    private static bool TrySkipExtensions(ReadOnlySpan<byte> packet, out byte protocol, out int offset)
-    {
-        const byte hopByHop = 0, routing = 43, fragment = 44, authentication = 51, options = 60, mobility = 135, hip = 139, shim6 = 140;
-        protocol = packet[6];
-        offset = IpPacket.IPv6HeaderSize;
-        while (protocol is hopByHop or routing or fragment or authentication or options or mobility or hip or shim6)
-        {
-            if (packet.Length - offset < 8)
-            {
-                return false;
-            }
-
-            ReadOnlySpan<byte> header = packet[offset..];
-            if (protocol == fragment && (BinaryPrimitives.ReadUInt16BigEndian(header[2..]) & 0xfff8) != 0)
-            {
-                return false;
-            }
-
-            offset += protocol switch
-            {
-                fragment => 8,
-                authentication => (header[1] + 2) * 4,
-                _ => (header[1] + 1) * 8,
-            };
-            protocol = header[0];
-        }
-
-        return offset <= packet.Length;
-    }
 
     private static int WriteIPv4(IpPacket packet, ReadOnlySpan<byte> offending, byte type, byte code, uint rest, Span<byte> destination)
     {

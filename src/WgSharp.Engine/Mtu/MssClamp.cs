@@ -118,50 +118,16 @@ public static class MssClamp
     private static bool TryFindTcp(ReadOnlySpan<byte> packet, out int start, out bool isIPv4)
     {
         start = 0;
-        isIPv4 = packet.Length >= IpPacket.IPv4HeaderSize && packet[0] >> 4 == 4;
-        if (!isIPv4)
+        isIPv4 = false;
+        if (!IpPacket.TryParse(packet, out IpPacket parsed)
+            || !parsed.TryFindPayload(out IpPayload payload)
+            || payload is not { Protocol: Tcp.Protocol, IsLaterFragment: false })
         {
-            return packet.Length >= IpPacket.IPv6HeaderSize && packet[0] >> 4 == 6 && TryWalkIPv6Headers(packet, out start);
+            return false;
         }
 
-        const int FragmentOffset = 0x1FFF;
-        start = (packet[0] & 0x0F) * 4;
-        return start >= IpPacket.IPv4HeaderSize
-            && packet[9] == Tcp.Protocol
-            && (BinaryPrimitives.ReadUInt16BigEndian(packet[6..]) & FragmentOffset) == 0;
-    }
-
-    /// <summary>Passes over hop-by-hop options, routing, fragment (first ones), authentication and destination options (RFC 8200, section 4).</summary>
-    private static bool TryWalkIPv6Headers(ReadOnlySpan<byte> packet, out int start)
-    {
-        start = IpPacket.IPv6HeaderSize;
-        byte next = packet[6];
-        while (next != Tcp.Protocol)
-        {
-            if (start + 8 > packet.Length)
-            {
-                return false;
-            }
-
-            ReadOnlySpan<byte> header = packet[start..];
-            switch (next)
-            {
-                case 0 or 43 or 60:
-                    start += (header[1] + 1) * 8;
-                    break;
-                case 44 when (BinaryPrimitives.ReadUInt16BigEndian(header[2..]) & 0xFFF8) == 0:
-                    start += 8;
-                    break;
-                case 51:
-                    start += (header[1] + 2) * 4;
-                    break;
-                default:
-                    return false;
-            }
-
-            next = header[0];
-        }
-
+        start = payload.Offset;
+        isIPv4 = parsed.IsIPv4;
         return true;
     }
 }

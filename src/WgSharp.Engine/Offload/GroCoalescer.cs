@@ -10,21 +10,6 @@ using System.Runtime.CompilerServices;
 
 namespace WgSharp.Engine.Offload;
 
-/// <summary>Which flows may be joined to super-packets: what the TUN device takes.</summary>
-[Flags]
-public enum GroFeatures
-{
-    /// <summary>One frame per packet.</summary>
-    None = 0,
-    Tcp4 = 1,
-    Tcp6 = 2,
-
-    /// <summary>Both address families; the kernel takes them from 6.2 on (TUN_F_USO4, TUN_F_USO6).</summary>
-    Udp = 4,
-
-    All = Tcp4 | Tcp6 | Udp,
-}
-
 /// <summary>Joins the packets of a flow to super-packets for the TUN device. One per thread; its tables are reused.</summary>
 public sealed class GroCoalescer
 {
@@ -55,14 +40,14 @@ public sealed class GroCoalescer
 
     /// <param name="slots">The most slots a batch has.</param>
     /// <param name="frames">The most frames a batch has.</param>
-    public GroCoalescer(GroFeatures features, int slots, int frames)
+    public GroCoalescer(TunOffload features, int slots, int frames)
     {
         Features = features;
         _nextSlot = new int[slots];
         _chains = new GroChain[frames];
     }
 
-    public GroFeatures Features { get; }
+    public TunOffload Features { get; }
 
     /// <summary>
     /// Replaces the batch's frames by those for its packets from <paramref name="firstSlot"/> on (passing over those

@@ -46,10 +46,10 @@ internal struct GroPacket
     /// <summary>A packet after which the kernel holds nothing back (out_check_final in tcp_gro_receive).</summary>
     public readonly bool EndsSuperPacket => (Flags & (Tcp.Fin | Tcp.Syn | Tcp.Rst | Tcp.Psh | Tcp.Urg)) != 0;
 
-    public static GroKind Classify(ReadOnlySpan<byte> packet, GroFeatures features, out GroPacket fields)
+    public static GroKind Classify(ReadOnlySpan<byte> packet, TunOffload features, out GroPacket fields)
     {
         fields = default;
-        if (features == GroFeatures.None || packet.Length < IpPacket.IPv4HeaderSize)
+        if (features == TunOffload.None || packet.Length < IpPacket.IPv4HeaderSize)
         {
             return GroKind.Unrelated;
         }
@@ -109,10 +109,10 @@ internal struct GroPacket
     public static bool HaveSameAddresses(ReadOnlySpan<byte> one, ReadOnlySpan<byte> other, bool isIPv4) =>
         isIPv4 ? one.Slice(12, 8).SequenceEqual(other.Slice(12, 8)) : one.Slice(8, 32).SequenceEqual(other.Slice(8, 32));
 
-    private static bool IsEnabled(byte protocol, bool isIPv4, GroFeatures features) => protocol switch
+    private static bool IsEnabled(byte protocol, bool isIPv4, TunOffload features) => protocol switch
     {
-        Tcp.Protocol => (features & (isIPv4 ? GroFeatures.Tcp4 : GroFeatures.Tcp6)) != GroFeatures.None,
-        Udp.Protocol => (features & GroFeatures.Udp) != GroFeatures.None,
+        Tcp.Protocol => (features & (isIPv4 ? TunOffload.Tcp4 : TunOffload.Tcp6)) != TunOffload.None,
+        Udp.Protocol => (features & TunOffload.Udp) != TunOffload.None,
         _ => false,
     };
 

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Outbound;
@@ -13,10 +14,6 @@ internal static class RoutingLoop
     /// <summary>Hops that one more layer of WireGuard costs: from the usual 64 a message goes eight times around at most, and seven tunnels nest.</summary>
     public const int HopsPerLayer = 8;
 
-    private const byte Udp = 17;
-    private const byte IPv6Fragment = 44;
-    private const int FragmentHeaderSize = 8;
-
     /// <param name="content">The inner packet that <paramref name="packet"/> was parsed from.</param>
     /// <param name="peer">Where it would be sent, at <paramref name="endpoint"/>.</param>
     public static bool IsOwnMessage(ReadOnlySpan<byte> content, in IpPacket packet, Peer peer, Endpoint endpoint)
@@ -26,7 +23,7 @@ internal static class RoutingLoop
             return false;
         }
 
-        ReadOnlySpan<byte> message = datagram[IpPacket.UdpHeaderSize..];
+        ReadOnlySpan<byte> message = datagram[Udp.HeaderSize..];
         return BinaryPrimitives.ReadUInt16BigEndian(datagram[2..]) == endpoint.Remote.Port
             && BinaryPrimitives.ReadUInt32LittleEndian(message) == (uint)MessageType.TransportData
             && IsSentTo(peer.Keypairs, BinaryPrimitives.ReadUInt32LittleEndian(message[4..]));
@@ -53,23 +50,16 @@ internal static class RoutingLoop
     private static bool TryFindMessage(ReadOnlySpan<byte> content, in IpPacket packet, out ReadOnlySpan<byte> datagram)
     {
         datagram = default;
-        byte protocol = packet.IsIPv4 ? content[9] : content[6];
-        int header = packet.IsIPv4 ? (content[0] & 15) * 4 : IpPacket.IPv6HeaderSize;
-        bool laterFragment = packet.IsIPv4 && (BinaryPrimitives.ReadUInt16BigEndian(content[6..]) & 0x1fff) != 0;
-        if (!packet.IsIPv4 && protocol == IPv6Fragment && content.Length >= header + FragmentHeaderSize)
-        {
-            protocol = content[header];
-            laterFragment = BinaryPrimitives.ReadUInt16BigEndian(content[(header + 2)..]) >> 3 != 0;
-            header += FragmentHeaderSize;
-        }
-
-        if (protocol != Udp || laterFragment || content.Length < header + IpPacket.UdpHeaderSize + MessageSize.TransportOverhead)
+        if (!packet.TryFindPayload(out IpPayload payload)
+            || payload.Protocol != Udp.Protocol
+            || payload.IsLaterFragment
+            || content.Length < payload.Offset + Udp.HeaderSize + MessageSize.TransportOverhead)
         {
             return false;
         }
 
-        datagram = content[header..];
-        return BinaryPrimitives.ReadUInt32LittleEndian(datagram[IpPacket.UdpHeaderSize..])
+        datagram = content[payload.Offset..];
+        return BinaryPrimitives.ReadUInt32LittleEndian(datagram[Udp.HeaderSize..])
             is >= (uint)MessageType.HandshakeInitiation and <= (uint)MessageType.TransportData;
     }
 

@@ -13,7 +13,7 @@ public sealed class GroCoalescerTests
         InnerPackets.Stream(flow, count, Segment, lastSegment, new Random(7), id, sequence, push);
 
     /// <summary>How many packets each frame stands for.</summary>
-    private static int[] Counts(IReadOnlyList<byte[]> packets, GroFeatures features = GroFeatures.All)
+    private static int[] Counts(IReadOnlyList<byte[]> packets, TunOffload features = TunOffload.All)
     {
         PacketBatch batch = OffloadBatches.Opened(packets, 64);
         new GroCoalescer(features, batch.Packets.Length, 64).Coalesce(batch, 0);
@@ -52,11 +52,11 @@ public sealed class GroCoalescerTests
     [MemberData(nameof(Kinds))]
     public void A_kind_that_the_device_does_not_take_stays_single(bool isIPv6, bool isTcp)
     {
-        GroFeatures own = !isTcp ? GroFeatures.Udp : isIPv6 ? GroFeatures.Tcp6 : GroFeatures.Tcp4;
+        TunOffload own = !isTcp ? TunOffload.Udp : isIPv6 ? TunOffload.Tcp6 : TunOffload.Tcp4;
         List<byte[]> packets = Stream(new Flow { IsIPv6 = isIPv6, IsTcp = isTcp }, 5);
         Assert.Equal([5], Counts(packets, own));
-        Assert.Equal([1, 1, 1, 1, 1], Counts(packets, GroFeatures.All & ~own));
-        Assert.Equal(packets, OffloadBatches.Coalesce(packets, GroFeatures.None).Select(f => f.Bytes));
+        Assert.Equal([1, 1, 1, 1, 1], Counts(packets, TunOffload.All & ~own));
+        Assert.Equal(packets, OffloadBatches.Coalesce(packets, TunOffload.None).Select(f => f.Bytes));
     }
 
     [Fact]
@@ -279,7 +279,7 @@ public sealed class GroCoalescerTests
         PacketBatch batch = OffloadBatches.Opened([.. packets, new byte[16], new byte[40]], 8);
         batch.Packets[4].Length = 0;
         batch.Packets[5].Length = 0;
-        Assert.Equal(6, new GroCoalescer(GroFeatures.All, 6, 8).Coalesce(batch, 0));
+        Assert.Equal(6, new GroCoalescer(TunOffload.All, 6, 8).Coalesce(batch, 0));
         Assert.Equal(1, batch.FrameCount);
     }
 
@@ -288,7 +288,7 @@ public sealed class GroCoalescerTests
     {
         List<byte[]> packets = [.. Stream(new Flow(), 40), .. Stream(new Flow { IsTcp = false, IsIPv6 = true }, 40)];
         PacketBatch batch = OffloadBatches.Opened(packets, 100);
-        GroCoalescer coalescer = new(GroFeatures.All, 100, 100);
+        GroCoalescer coalescer = new(TunOffload.All, 100, 100);
         int singles = 0;
         Allocations.AssertNone(1, () => singles = Run(batch, coalescer));
         Assert.Equal(80, singles);

@@ -42,7 +42,7 @@ internal static class OffloadBatches
     }
 
     /// <summary>Coalesces until all packets are done.</summary>
-    public static List<WireFrame> Coalesce(IReadOnlyList<byte[]> packets, GroFeatures features = GroFeatures.All, int frames = 64)
+    public static List<WireFrame> Coalesce(IReadOnlyList<byte[]> packets, TunOffload features = TunOffload.All, int frames = 64)
     {
         PacketBatch batch = Opened(packets, frames);
         GroCoalescer coalescer = new(features, batch.Packets.Length, frames);

@@ -103,7 +103,7 @@ public sealed class OffloadPropertyTests
     {
         Random random = new(seed);
         List<byte[]> packets = Traffic(random);
-        GroFeatures features = seed % 10 == 0 ? (GroFeatures)random.Next(8) : GroFeatures.All;
+        TunOffload features = seed % 10 == 0 ? (TunOffload)random.Next(8) : TunOffload.All;
         List<WireFrame> frames = OffloadBatches.Coalesce(packets, features, frames: seed % 3 == 0 ? random.Next(1, 20) : 2000);
         List<byte[]> back = OffloadBatches.Split(frames, mtu: 1420, sendCapacity: packets.Sum(p => p.Length + 64) + 2000, packets: packets.Count + 1);
 
@@ -155,7 +155,7 @@ public sealed class OffloadPropertyTests
         List<byte[]> packets = Traffic(random);
         int frames = random.Next(1, 40);
         PacketBatch batch = OffloadBatches.Opened(packets, frames);
-        GroCoalescer coalescer = new(GroFeatures.All, batch.Packets.Length, frames);
+        GroCoalescer coalescer = new(TunOffload.All, batch.Packets.Length, frames);
         List<byte[]> delivered = [];
         int slot = 0;
         while (slot < batch.PacketCount)

@@ -81,14 +81,10 @@ internal static class GsoSplitter
     public static SplitResult AppendFragments(
         PacketBatch batch, Span<byte> packet, in VirtioNetHeader header, int maxPacket, in Padding padding, ref SplitPosition position)
     {
-        if (position.SegmentsDone == 0 && (header.Flags & VirtioNetHeader.NeedsCsum) != 0)
+        bool completesChecksum = position.SegmentsDone == 0 && (header.Flags & VirtioNetHeader.NeedsCsum) != 0;
+        if (completesChecksum && !HasChecksum(packet, in header))
         {
-            if (!HasChecksum(packet, in header))
-            {
-                return SplitResult.Malformed;
-            }
-
-            CompleteChecksum(packet, in header);
+            return SplitResult.Malformed;
         }
 
         if (!InnerFragments.TryPlan(packet, maxPacket, out InnerFragments plan))
@@ -101,6 +97,12 @@ internal static class GsoSplitter
             if (!TryAppend(batch, plan.LengthOf(position.SegmentsDone), in padding, out Span<byte> content))
             {
                 return SplitResult.NoRoom;
+            }
+
+            if (completesChecksum)
+            {
+                CompleteChecksum(packet, in header); // once: a second time would undo it
+                completesChecksum = false;
             }
 
             plan.Write(packet, position.SegmentsDone, content);

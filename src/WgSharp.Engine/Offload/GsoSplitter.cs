@@ -28,12 +28,13 @@ public struct SplitPosition
     /// <summary>Segments of that frame that were made already.</summary>
     internal int SegmentsDone { get; set; }
 
-    internal void NextFrame()
-    {
-        Frame++;
-        PayloadDone = 0;
-        SegmentsDone = 0;
-    }
+    /// <summary>How that frame leaves; null: not decided yet. Once it has begun to leave it goes on so, though the path has changed: fragments of two plans make no packet.</summary>
+    internal FrameFit? Fit { get; set; }
+
+    /// <summary>The longest packet that is made of that frame where it has to be made to fit.</summary>
+    internal int MaxInner { get; set; }
+
+    internal void NextFrame() => this = new SplitPosition { Frame = Frame + 1 };
 }
 
 /// <summary>What became of a frame.</summary>

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests;
@@ -22,10 +23,16 @@ internal sealed class LoopTun : ITunDevice
 
     public byte[][] Packets { get; set; } = [];
 
+    /// <summary>What the kernel says of each of them; of the rest, nothing.</summary>
+    public VirtioNetHeader[] Headers { get; set; } = [];
+
     public bool Keeps { get; set; } = true;
 
     /// <summary>Super-packets are refused, as by a kernel that does not like them.</summary>
     public bool RefusesSuperPackets { get; set; }
+
+    /// <summary>Everything is.</summary>
+    public bool RefusesAll { get; set; }
 
     public List<byte[]> Written { get; } = [];
 
@@ -34,10 +41,12 @@ internal sealed class LoopTun : ITunDevice
     public IoStatus Read(PacketBatch batch)
     {
         int offset = 0;
-        foreach (byte[] packet in Packets)
+        for (int i = 0; i < Packets.Length; i++)
         {
+            byte[] packet = Packets[i];
             packet.CopyTo(batch.Buffer.AsSpan(offset));
-            batch.Frames[batch.FrameCount++] = new TunFrame { Offset = offset, Length = packet.Length };
+            VirtioNetHeader header = i < Headers.Length ? Headers[i] : default;
+            batch.Frames[batch.FrameCount++] = new TunFrame { Header = header, Offset = offset, Length = packet.Length };
             offset += packet.Length;
         }
 
@@ -49,7 +58,7 @@ internal sealed class LoopTun : ITunDevice
         for (int i = 0; i < batch.FrameCount; i++)
         {
             ref TunFrame frame = ref batch.Frames[i];
-            frame.Refused = RefusesSuperPackets && frame.SliceCount > 1;
+            frame.Refused = RefusesAll || (RefusesSuperPackets && frame.SliceCount > 1);
             WrittenCount += frame.Refused ? 0 : 1;
             if (Keeps && !frame.Refused)
             {
@@ -66,7 +75,7 @@ internal sealed class LoopTun : ITunDevice
     }
 }
 
-/// <summary>What is sent is what is received next, run by run as one train, as UDP_SEGMENT and UDP_GRO do.</summary>
+/// <summary>What is sent, and was not received yet, is what is received next, run by run as one train, as UDP_SEGMENT and UDP_GRO do.</summary>
 internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
 {
     private const int MaxTrains = 128;
@@ -129,8 +138,12 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
 
     public void Send(PacketBatch batch, int first, int count)
     {
-        _count = 0;
-        _received = 0;
+        if (_received == _count)
+        {
+            _count = 0;
+            _received = 0;
+        }
+
         for (int r = first; r < first + count; r++)
         {
             ref OutboundRun run = ref batch.OutboundRuns[r];

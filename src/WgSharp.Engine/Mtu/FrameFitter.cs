@@ -56,7 +56,7 @@ internal sealed class FrameFitter(TunnelIo io, TunnelLink link)
 
         int maxInner = budget.MaxInner(outerIPv6);
         return largest <= maxInner || link.MtuPolicy != MtuPolicy.Auto ? FrameFit.Whole
-            : isSuper ? FitSuperPacket(packet, maxInner, in header, budget.IsHard, now)
+            : isSuper ? FitSuperPacket(packet, largest, maxInner, in header, budget.IsHard, now)
             : FitPacket(packet, maxInner, budget.IsHard, now);
     }
 
@@ -66,7 +66,7 @@ internal sealed class FrameFitter(TunnelIo io, TunnelLink link)
     /// </summary>
     private int MaxAnswer(int maxInner) => link.Mtu <= maxInner ? link.Mtu : maxInner & ~15;
 
-    private FrameFit FitSuperPacket(ReadOnlySpan<byte> packet, int maxInner, in VirtioNetHeader header, bool isHard, Instant now)
+    private FrameFit FitSuperPacket(ReadOnlySpan<byte> packet, int largest, int maxInner, in VirtioNetHeader header, bool isHard, Instant now)
     {
         if ((header.GsoType & ~VirtioNetHeader.GsoEcn) != VirtioNetHeader.GsoUdpL4)
         {
@@ -74,6 +74,11 @@ internal sealed class FrameFitter(TunnelIo io, TunnelLink link)
         }
 
         // Datagrams are what their sender made of them.
+        if (IsLeftToOuterFragments(packet, largest))
+        {
+            return FrameFit.Whole;
+        }
+
         _tooBig.Report(packet, maxInner, now);
         return isHard ? FrameFit.Dropped : FrameFit.Whole;
     }
@@ -85,9 +90,7 @@ internal sealed class FrameFitter(TunnelIo io, TunnelLink link)
             return FrameFit.Fragmented;
         }
 
-        // Nobody may be told less than 1280 by IPv6: what is not longer is left to outer fragments, whatever they come to.
-        bool isIPv4 = packet[0] >> 4 == 4;
-        if (!isIPv4 && packet.Length <= IcmpErrors.MaxIPv6Length)
+        if (IsLeftToOuterFragments(packet, packet.Length))
         {
             return FrameFit.Whole;
         }
@@ -95,4 +98,7 @@ internal sealed class FrameFitter(TunnelIo io, TunnelLink link)
         _tooBig.Report(packet, maxInner, now);
         return isHard ? FrameFit.Dropped : FrameFit.Whole;
     }
+
+    /// <summary>Nobody may be told less than 1280 by IPv6: what is not longer is left to outer fragments, whatever they come to.</summary>
+    private static bool IsLeftToOuterFragments(ReadOnlySpan<byte> packet, int length) => packet[0] >> 4 == 6 && length <= IcmpErrors.MaxIPv6Length;
 }

@@ -28,12 +28,13 @@ public struct SplitPosition
     /// <summary>Segments of that frame that were made already.</summary>
     internal int SegmentsDone { get; set; }
 
-    internal void NextFrame()
-    {
-        Frame++;
-        PayloadDone = 0;
-        SegmentsDone = 0;
-    }
+    /// <summary>How that frame leaves; null: not decided yet. Once it has begun to leave it goes on so, though the path has changed: fragments of two plans make no packet.</summary>
+    internal FrameFit? Fit { get; set; }
+
+    /// <summary>The longest packet that is made of that frame where it has to be made to fit.</summary>
+    internal int MaxInner { get; set; }
+
+    internal void NextFrame() => this = new SplitPosition { Frame = Frame + 1 };
 }
 
 /// <summary>What became of a frame.</summary>
@@ -81,14 +82,10 @@ internal static class GsoSplitter
     public static SplitResult AppendFragments(
         PacketBatch batch, Span<byte> packet, in VirtioNetHeader header, int maxPacket, in Padding padding, ref SplitPosition position)
     {
-        if (position.SegmentsDone == 0 && (header.Flags & VirtioNetHeader.NeedsCsum) != 0)
+        bool completesChecksum = position.SegmentsDone == 0 && (header.Flags & VirtioNetHeader.NeedsCsum) != 0;
+        if (completesChecksum && !HasChecksum(packet, in header))
         {
-            if (!HasChecksum(packet, in header))
-            {
-                return SplitResult.Malformed;
-            }
-
-            CompleteChecksum(packet, in header);
+            return SplitResult.Malformed;
         }
 
         if (!InnerFragments.TryPlan(packet, maxPacket, out InnerFragments plan))
@@ -101,6 +98,12 @@ internal static class GsoSplitter
             if (!TryAppend(batch, plan.LengthOf(position.SegmentsDone), in padding, out Span<byte> content))
             {
                 return SplitResult.NoRoom;
+            }
+
+            if (completesChecksum)
+            {
+                CompleteChecksum(packet, in header); // once: a second time would undo it
+                completesChecksum = false;
             }
 
             plan.Write(packet, position.SegmentsDone, content);

@@ -113,18 +113,23 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
         }
 
         int largest = isSuper ? Math.Min(bytes.Length, super.HeaderLength + super.SegmentSize) : bytes.Length;
-        FrameFit fit = _fitter.Fit(bytes, largest, in header, in route, now);
-        int maxInner = route.Padding.Budget;
+        if (position.Fit is not { } fit)
+        {
+            fit = _fitter.Fit(bytes, largest, in header, in route, now);
+            position.Fit = fit;
+            position.MaxInner = route.Padding.Budget;
+        }
+
         switch (fit)
         {
             case FrameFit.Dropped:
                 batch.Drops.Add(DropReason.TooBig);
                 return SplitResult.Whole;
             case FrameFit.Fragmented:
-                return GsoSplitter.AppendFragments(batch, bytes, in header, maxInner, route.Padding, ref position);
+                return GsoSplitter.AppendFragments(batch, bytes, in header, position.MaxInner, route.Padding, ref position);
             default:
                 return isSuper
-                    ? GsoSplitter.Split(batch, bytes, in super, fit == FrameFit.Resegmented ? maxInner : 0, route.Padding, ref position)
+                    ? GsoSplitter.Split(batch, bytes, in super, fit == FrameFit.Resegmented ? position.MaxInner : 0, route.Padding, ref position)
                     : GsoSplitter.Append(batch, bytes, in header, route.Padding);
         }
     }

@@ -5,7 +5,6 @@ namespace WgSharp.Engine.Outbound;
 
 /// <summary>
 /// Makes runs of a frame's messages: what goes to one peer under one outer header, contiguous and at one stride, is sent at once.
-/// Goes by whole frames: their messages are of equal strides already, and only the last may be shorter.
 /// </summary>
 internal static class OutboundRuns
 {
@@ -56,31 +55,24 @@ internal static class OutboundRuns
             return 0;
         }
 
-        int length = MessageLength(batch, first);
-        if (length > run.Stride)
+        // Behind a shorter one nothing may follow. A frame's messages are mostly of one length, but inner fragments need not be: the first may carry more
+        // options, the last may be a little longer. A message that is longer than any datagram may be is a run of its own: the socket will say so.
+        int taken = 0;
+        int length = run.Stride;
+        while (taken < left && run.Count < MaxSegments && length == run.Stride)
         {
-            return 0;
+            length = MessageLength(batch, first + taken);
+            if (length > run.Stride || (run.Length + length > MaxLength && run.Count > 0))
+            {
+                break;
+            }
+
+            taken++;
+            run.Count++;
+            run.Length += length;
         }
 
-        // Behind a shorter one nothing may follow.
-        int fitting = Math.Min(MaxSegments - run.Count, (MaxLength - run.Length) / length);
-        int taken = Math.Min(fitting, length < run.Stride ? 1 : left);
-        if (taken <= 0)
-        {
-            return run.Count == 0 ? TakeOne(ref run, length) : 0;
-        }
-
-        run.Count += taken;
-        run.Length += ((taken - 1) * length) + MessageLength(batch, first + taken - 1);
         return taken;
-    }
-
-    /// <summary>Longer than any datagram may be: the socket will say so.</summary>
-    private static int TakeOne(ref OutboundRun run, int length)
-    {
-        run.Count = 1;
-        run.Length = length;
-        return 1;
     }
 
     private static int MessageLength(PacketBatch batch, int packet) => batch.Packets[packet].Length + MessageSize.TransportOverhead;

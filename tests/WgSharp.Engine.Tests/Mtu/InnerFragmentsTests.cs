@@ -182,7 +182,7 @@ public sealed class InnerFragmentsTests
     }
 
     /// <summary>RFC 815's holes, with the simplest of lists; checks each piece on the way.</summary>
-    private static byte[] Reassemble(List<byte[]> pieces, int maxInner)
+    internal static byte[] Reassemble(List<byte[]> pieces, int maxInner)
     {
         byte[] first = pieces.MinBy(OffsetOf)!;
         int header = (first[0] & 15) * 4;

@@ -7,46 +7,13 @@ public sealed class GsoSplitterTests
 {
     public static TheoryData<bool, bool> Kinds => new() { { false, false }, { false, true }, { true, false }, { true, true } };
 
-    /// <summary>A super-packet as the kernel's TUN driver hands it out: partial checksum, total lengths.</summary>
-    private static WireFrame Super(Flow flow, int payload, int segment, byte flags = InnerPackets.Ack, int seed = 1, bool partial = true)
-    {
-        byte[] bytes = new byte[payload];
-        new Random(seed).NextBytes(bytes);
-        return Super(flow, bytes, segment, flags, partial);
-    }
-
-    private static WireFrame Super(Flow flow, byte[] payload, int segment, byte flags = InnerPackets.Ack, bool partial = true)
-    {
-        byte[] packet = InnerPackets.Build(flow, payload, id: 0xFFFE, sequence: 0xFFFFFF00, flags);
-        int start = flow.TransportStart;
-        int offset = flow.IsTcp ? 16 : 6;
-        if (partial)
-        {
-            ushort sum = (ushort)~InnerPackets.NaiveChecksum([], InnerPackets.NaivePseudoHeader(packet, packet.Length - start));
-            BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(start + offset), sum);
-        }
-
-        byte type = !flow.IsTcp ? VirtioNetHeader.GsoUdpL4 : flow.IsIPv6 ? VirtioNetHeader.GsoTcp6 : VirtioNetHeader.GsoTcp4;
-        return new WireFrame(
-            new VirtioNetHeader
-            {
-                Flags = partial ? VirtioNetHeader.NeedsCsum : (byte)0,
-                GsoType = type,
-                HdrLen = (ushort)flow.HeaderLength,
-                GsoSize = (ushort)segment,
-                CsumStart = (ushort)(partial ? start : 0),
-                CsumOffset = (ushort)(partial ? offset : 0),
-            },
-            packet);
-    }
-
     [Theory]
     [MemberData(nameof(Kinds))]
     public void A_super_packet_becomes_the_segments_that_the_sender_would_have_sent(bool isIPv6, bool isTcp)
     {
         Flow flow = new() { IsIPv6 = isIPv6, IsTcp = isTcp, TrafficClass = 0x2A };
         byte flags = InnerPackets.Ack | InnerPackets.Psh | InnerPackets.Fin;
-        WireFrame super = Super(flow, 60_001, 1368, flags);
+        WireFrame super = OffloadBatches.Super(flow, 60_001, 1368, flags);
         List<byte[]> packets = OffloadBatches.Split([super], mtu: 1420);
 
         Assert.Equal(44, packets.Count);
@@ -65,7 +32,7 @@ public sealed class GsoSplitterTests
         foreach (bool isTcp in new[] { true, false })
         {
             Flow flow = new() { IsTcp = isTcp };
-            Assert.Equal(OffloadBatches.Split([Super(flow, 9000, 1000)]), OffloadBatches.Split([Super(flow, 9000, 1000, partial: false)]));
+            Assert.Equal(OffloadBatches.Split([OffloadBatches.Super(flow, 9000, 1000)]), OffloadBatches.Split([OffloadBatches.Super(flow, 9000, 1000, partial: false)]));
         }
     }
 
@@ -73,7 +40,7 @@ public sealed class GsoSplitterTests
     public void Segments_of_a_UDP_super_packet_without_checksum_have_none()
     {
         Flow flow = new() { IsTcp = false };
-        WireFrame super = Super(flow, 3000, 1000, partial: false);
+        WireFrame super = OffloadBatches.Super(flow, 3000, 1000, partial: false);
         super.Bytes[26] = super.Bytes[27] = 0;
         List<byte[]> packets = OffloadBatches.Split([super]);
         Assert.Equal(3, packets.Count);
@@ -83,7 +50,7 @@ public sealed class GsoSplitterTests
     [Fact]
     public void Congestion_window_reduced_stays_on_the_first_segment()
     {
-        WireFrame super = Super(new Flow(), 5000, 1000, InnerPackets.Ack | InnerPackets.Cwr | InnerPackets.Ece | InnerPackets.Psh);
+        WireFrame super = OffloadBatches.Super(new Flow(), 5000, 1000, InnerPackets.Ack | InnerPackets.Cwr | InnerPackets.Ece | InnerPackets.Psh);
         super = super with { Header = super.Header with { GsoType = VirtioNetHeader.GsoTcp4 | VirtioNetHeader.GsoEcn } };
         byte[] flags = [.. OffloadBatches.Split([super]).Select(p => p[33])];
         Assert.Equal([0xD0, 0x50, 0x50, 0x50, 0x58], flags);
@@ -94,7 +61,7 @@ public sealed class GsoSplitterTests
     public void A_missing_checksum_is_completed(bool isIPv6, bool isTcp)
     {
         Flow flow = new() { IsIPv6 = isIPv6, IsTcp = isTcp };
-        WireFrame frame = Super(flow, 777, 0);
+        WireFrame frame = OffloadBatches.Super(flow, 777, 0);
         frame = frame with { Header = frame.Header with { GsoType = VirtioNetHeader.GsoNone } };
         byte[] packet = Assert.Single(OffloadBatches.Split([frame]));
         InnerPackets.AssertWellFormed(packet);
@@ -137,7 +104,7 @@ public sealed class GsoSplitterTests
         });
         static List<byte[]> Segments(Flow flow, byte[] payload)
         {
-            List<byte[]> packets = OffloadBatches.Split([Super(flow, payload, 1000)]);
+            List<byte[]> packets = OffloadBatches.Split([OffloadBatches.Super(flow, payload, 1000)]);
             Assert.Equal(3, packets.Count);
             return packets;
         }
@@ -147,7 +114,7 @@ public sealed class GsoSplitterTests
     public void Behind_IPv6_extension_headers_the_kernel_tells_where_TCP_begins()
     {
         Flow flow = new() { IsIPv6 = true };
-        WireFrame plain = Super(flow, 3000, 1000);
+        WireFrame plain = OffloadBatches.Super(flow, 3000, 1000);
         byte[] withOptions = [.. plain.Bytes[..40], 6, 0, 1, 4, 0, 0, 0, 0, .. plain.Bytes[40..]];
         withOptions[6] = 60;
         BinaryPrimitives.WriteUInt16BigEndian(withOptions.AsSpan(4), (ushort)(withOptions.Length - 40));
@@ -166,7 +133,7 @@ public sealed class GsoSplitterTests
     [Fact]
     public void Super_packets_are_cut_smaller_where_the_path_is_narrow()
     {
-        WireFrame super = Super(new Flow(), 20_000, 1448, InnerPackets.Ack | InnerPackets.Psh);
+        WireFrame super = OffloadBatches.Super(new Flow(), 20_000, 1448, InnerPackets.Ack | InnerPackets.Psh);
         List<byte[]> packets = OffloadBatches.Split([super], mtu: 1500, maxPacket: 1392);
         Assert.All(packets, InnerPacketsAreWellFormed);
         Assert.All(packets.SkipLast(1), p => Assert.Equal(1392, p.Length));
@@ -177,7 +144,7 @@ public sealed class GsoSplitterTests
     [Fact]
     public void Datagrams_are_never_cut_smaller()
     {
-        List<byte[]> packets = OffloadBatches.Split([Super(new Flow { IsTcp = false }, 6000, 1400)], mtu: 1500, maxPacket: 1000);
+        List<byte[]> packets = OffloadBatches.Split([OffloadBatches.Super(new Flow { IsTcp = false }, 6000, 1400)], mtu: 1500, maxPacket: 1000);
         Assert.Equal(5, packets.Count);
     }
 
@@ -201,7 +168,7 @@ public sealed class GsoSplitterTests
         List<WireFrame> frames = [];
         for (int i = 0; i < 12; i++)
         {
-            frames.Add(Super(new Flow { IsIPv6 = i % 2 == 0, IsTcp = i % 3 != 0 }, random.Next(1, 60_000), random.Next(1, 1400), seed: i));
+            frames.Add(OffloadBatches.Super(new Flow { IsIPv6 = i % 2 == 0, IsTcp = i % 3 != 0 }, random.Next(1, 60_000), random.Next(1, 1400), seed: i));
         }
 
         List<byte[]> whole = OffloadBatches.Split(frames, mtu: 1420, sendCapacity: 40_000_000, packets: 500_000);
@@ -229,7 +196,7 @@ public sealed class GsoSplitterTests
     public void A_frame_that_contradicts_itself_is_passed_over(string what)
     {
         Flow flow = new();
-        WireFrame frame = Super(flow, 3000, 1000);
+        WireFrame frame = OffloadBatches.Super(flow, 3000, 1000);
         VirtioNetHeader header = frame.Header;
         byte[] bytes = frame.Bytes;
         switch (what)
@@ -260,7 +227,7 @@ public sealed class GsoSplitterTests
     [Fact]
     public void Splitting_allocates_nothing()
     {
-        PacketBatch batch = OffloadBatches.Read([Super(new Flow(), 60_000, 1368), Super(new Flow { IsTcp = false, IsIPv6 = true }, 60_000, 1368)]);
+        PacketBatch batch = OffloadBatches.Read([OffloadBatches.Super(new Flow(), 60_000, 1368), OffloadBatches.Super(new Flow { IsTcp = false, IsIPv6 = true }, 60_000, 1368)]);
         Allocations.AssertNone(10, () =>
         {
             SplitPosition position = default;

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using WgSharp.Crypto;
 using WgSharp.Engine.Offload;
 using WgSharp.Protocol;
@@ -10,6 +11,39 @@ internal sealed record WireFrame(VirtioNetHeader Header, byte[] Bytes);
 /// <summary>Puts packets into batches and takes them out, checking every bound on the way.</summary>
 internal static class OffloadBatches
 {
+    /// <summary>A super-packet as the kernel's TUN driver hands it out: partial checksum, total lengths.</summary>
+    public static WireFrame Super(Flow flow, int payload, int segment, byte flags = InnerPackets.Ack, int seed = 1, bool partial = true)
+    {
+        byte[] bytes = new byte[payload];
+        new Random(seed).NextBytes(bytes);
+        return Super(flow, bytes, segment, flags, partial);
+    }
+
+    public static WireFrame Super(Flow flow, byte[] payload, int segment, byte flags = InnerPackets.Ack, bool partial = true)
+    {
+        byte[] packet = InnerPackets.Build(flow, payload, id: 0xFFFE, sequence: 0xFFFFFF00, flags);
+        int start = flow.TransportStart;
+        int offset = flow.IsTcp ? 16 : 6;
+        if (partial)
+        {
+            ushort sum = (ushort)~InnerPackets.NaiveChecksum([], InnerPackets.NaivePseudoHeader(packet, packet.Length - start));
+            BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(start + offset), sum);
+        }
+
+        byte type = !flow.IsTcp ? VirtioNetHeader.GsoUdpL4 : flow.IsIPv6 ? VirtioNetHeader.GsoTcp6 : VirtioNetHeader.GsoTcp4;
+        return new WireFrame(
+            new VirtioNetHeader
+            {
+                Flags = partial ? VirtioNetHeader.NeedsCsum : (byte)0,
+                GsoType = type,
+                HdrLen = (ushort)flow.HeaderLength,
+                GsoSize = (ushort)segment,
+                CsumStart = (ushort)(partial ? start : 0),
+                CsumOffset = (ushort)(partial ? offset : 0),
+            },
+            packet);
+    }
+
     /// <summary>A batch as the inbound path hands it to the coalescer: plaintext, here with guard bytes between them.</summary>
     public static PacketBatch Opened(IReadOnlyList<byte[]> packets, int frames)
     {

@@ -103,6 +103,9 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
 
     public bool IsOpen { get; private set; }
 
+    /// <summary>Runs are lost at once, as by a full socket.</summary>
+    public bool LosesData { get; set; }
+
     /// <summary>A waiter looks.</summary>
     public bool IsReadable
     {
@@ -166,8 +169,8 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
         for (int r = first; r < first + count; r++)
         {
             ref OutboundRun run = ref batch.OutboundRuns[r];
-            run.Outcome = SendOutcome.Sent;
-            for (int offset = 0; offset < run.Length; offset += run.Stride)
+            run.Outcome = LosesData ? SendOutcome.Lost : SendOutcome.Sent;
+            for (int offset = 0; offset < run.Length && !LosesData; offset += run.Stride)
             {
                 int length = Math.Min(run.Stride, run.Length - offset);
                 wire.Send(address(), run.Endpoint!.Remote, batch.Buffer.AsSpan(run.Offset + offset, length));

@@ -94,6 +94,14 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
 
     public PeerSnapshot Snapshot => Device.Snapshot().Peers[0];
 
+    public DropCounters Drops => _tunnel.Drops();
+
+    /// <summary>Transport messages do not get into the socket any more.</summary>
+    public bool LosesData
+    {
+        set => _udp.LosesData = value;
+    }
+
     // ---- what people do ----
 
     public void Apply(DeviceConfiguration configuration) => Command(moment => _tunnel.Control.Configure(configuration, moment));

@@ -25,6 +25,7 @@ internal static class Udp
 {
     public const byte Protocol = 17;
     public const int HeaderSize = 8;
+    public const int DestinationPortOffset = 2;
     public const int LengthOffset = 4;
     public const int ChecksumOffset = 6;
 }

@@ -23,10 +23,9 @@ internal static class RoutingLoop
             return false;
         }
 
-        ReadOnlySpan<byte> message = datagram[Udp.HeaderSize..];
-        return BinaryPrimitives.ReadUInt16BigEndian(datagram[2..]) == endpoint.Remote.Port
-            && BinaryPrimitives.ReadUInt32LittleEndian(message) == (uint)MessageType.TransportData
-            && IsSentTo(peer.Keypairs, BinaryPrimitives.ReadUInt32LittleEndian(message[4..]));
+        return BinaryPrimitives.ReadUInt16BigEndian(datagram[Udp.DestinationPortOffset..]) == endpoint.Remote.Port
+            && TransportData.TryParse(datagram[Udp.HeaderSize..], out TransportData message)
+            && IsSentTo(peer.Keypairs, message.ReceiverIndex);
     }
 
     /// <summary>The hop limit (IPv4: time to live) of the outer packet.</summary>

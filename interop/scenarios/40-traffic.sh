@@ -91,6 +91,8 @@ scenario_counters_as_initiator() {
 # 6 - All that at an MTU of 34,736: over the loopback in one piece, to the kernel in fragments.
 # peers: wgsharp kernel
 scenario_mtu_34736() {
+	# As in the kernel: whoever sends too long a packet is not told, outer fragments carry it.
+	export WGSHARP_MTU_POLICY=kernel
 	interfaces "$1"
 	configure "$b4" "$a4"
 	on a ip link set wg0 mtu 34736
@@ -274,17 +276,27 @@ scenario_routing_loop_stays_bounded() {
 	on z ping -W 1 -c 10 -f -q 192.168.241.2 >"$lab/ping" && fail "a ping in a loop has come back"
 	elapse 1
 	read -r _ after <<<"$(transfer a wg1 "${pub[d]}")"
-	check "bytes that ten pings put into the loop" $((after - before)) -lt 70000
-	elapse 1
+	# Each goes around eight times, and so do the probes that such large messages begin.
+	check "bytes that ten pings put into the loop" $((after - before)) -lt 150000
+	# Probes are tried three times, a second apart, for each of some sizes; then nothing is left but a handshake.
+	quietly_await 40 "the loop is silent again" loop_is_silent
+	note "the loop is silent again after $waited ms"
 	read -r _ later <<<"$(transfer a wg1 "${pub[d]}")"
-	check "bytes in the second after, a handshake at most" $((later - after)) -le 1000
 	on z ping -W 1 -c 10 -f -q -s 1300 192.168.241.2 >"$lab/ping" && fail "a ping in a loop has come back"
 	elapse 1
 	read -r _ after <<<"$(transfer a wg1 "${pub[d]}")"
 	check "bytes that ten large ones did, in fragments" $((after - later)) -lt 1000000
+	quietly_await 40 "the loop is silent again" loop_is_silent
+	note "the loop is silent again after $waited ms"
+}
+
+# No more than a handshake in a second.
+loop_is_silent() {
+	local before after
+	read -r _ before <<<"$(transfer a wg1 "${pub[d]}")"
 	elapse 1
-	read -r _ later <<<"$(transfer a wg1 "${pub[d]}")"
-	check "bytes in the second after" $((later - after)) -le 1000
+	read -r _ after <<<"$(transfer a wg1 "${pub[d]}")"
+	[[ $((after - before)) -le 1000 ]]
 }
 
 # 15 - What bounds that loop: a WireGuard message within hands its hop limit on, less 8. Everything else leaves with the default.

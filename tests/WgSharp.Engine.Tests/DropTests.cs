@@ -121,7 +121,7 @@ public sealed class DropTests : FittedPathFixture
         _tunB.RefusesSuperPackets = true;
         var link = new TunnelLink(_b, _waiter);
         var inbound = new InboundPath(
-            Io(_tunB), _b, link, new HandshakeScreen(_b, _handshakes, link), InboundPath.CreateCoalescer(GroFeatures.All), new WarningList(_warnings));
+            Io(_tunB), _b, link, new HandshakeScreen(_b, _handshakes, link), InboundPath.CreateCoalescer(TunOffload.All), new WarningList(_warnings));
         WireFrame super = OffloadBatches.Super(new Flow(), 3000, 1000);
         SendBy(Batch([super]), super);
         Assert.Equal(3, Receive(inbound));

@@ -49,7 +49,7 @@ public abstract class FittedPathFixture : DataPathFixture
     {
         var link = new TunnelLink(_b, _waiter) { MtuPolicy = policy, Mtu = MtuOfTun };
         return new InboundPath(
-            Io(_tunB), _b, link, new HandshakeScreen(_b, _handshakes, link), InboundPath.CreateCoalescer(GroFeatures.None), new WarningList(_warnings));
+            Io(_tunB), _b, link, new HandshakeScreen(_b, _handshakes, link), InboundPath.CreateCoalescer(TunOffload.None), new WarningList(_warnings));
     }
 
     /// <summary>Fragments do not pass, and that is known: probes have said so.</summary>

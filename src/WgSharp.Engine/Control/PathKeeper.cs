@@ -18,6 +18,7 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
 
     private static readonly TimeSpan ReportAge = TimeSpan.FromSeconds(10);
 
+    private readonly PathBudgets _budgets = new(io.Udp, link);
     private readonly SentMessage[] _sent = new SentMessage[Remembered];
     private readonly byte[] _probe = new byte[MtuProbes.MaxLength];
     private int _next;
@@ -30,7 +31,7 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
             return;
         }
 
-        PeerPath path = peer.FollowPath(endpoint.Remote, io.Udp.PathMtu(endpoint, now), link.MtuPolicy, now);
+        PeerPath path = peer.FollowPath(endpoint.Remote, _budgets.OfWhole(endpoint, now), link.MtuPolicy, now);
         if (path.TakeFragment() is > 0 and int fragment)
         {
             path.Mtu.NoteFragments(fragment, now);

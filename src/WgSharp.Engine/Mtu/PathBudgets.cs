@@ -11,7 +11,7 @@ internal sealed class PathBudgets(IUdpSocket udp, TunnelLink link)
     /// <summary>Asks the control loop to follow the path, where it does not yet, or the route is another one.</summary>
     public PathBudget Of(Peer peer, Endpoint endpoint, Instant now)
     {
-        int route = udp.PathMtu(endpoint, now);
+        int route = OfWhole(endpoint, now);
         if (link.MtuPolicy == MtuPolicy.Kernel)
         {
             return OfRoute(route);
@@ -25,6 +25,14 @@ internal sealed class PathBudgets(IUdpSocket udp, TunnelLink link)
         }
 
         return isKnown ? path!.Budget : OfRoute(route);
+    }
+
+    /// <summary>The route's MTU, but no more than the interface's longest packet needs: nothing beyond that ever leaves, so it need not be known.</summary>
+    /// <returns>Bytes of an outer packet.</returns>
+    public int OfWhole(Endpoint endpoint, Instant now)
+    {
+        int route = udp.PathMtu(endpoint, now);
+        return link.MtuPolicy == MtuPolicy.Kernel ? route : Math.Min(route, PathBudget.OuterSize(link.Mtu, endpoint.Remote.Address.IsIPv6));
     }
 
     private PathBudget OfRoute(int mtu)

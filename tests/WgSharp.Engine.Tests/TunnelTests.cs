@@ -32,8 +32,8 @@ public class TunnelTests
         using var pair = new TunnelPair(threads: 2);
         pair.A.Udp.Mtu = PacketBatch.MaxPacket;
         pair.B.Udp.Mtu = PacketBatch.MaxPacket;
-        pair.A.Tunnel.LinkChanged(up: true, mtu: 9000);
-        pair.B.Tunnel.LinkChanged(up: true, mtu: 9000);
+        pair.TunnelA.LinkChanged(up: true, mtu: 9000);
+        pair.TunnelB.LinkChanged(up: true, mtu: 9000);
         int sent = 0;
         pair.A.Tun.Inject(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 20));
         pair.B.Tun.TakeWritten(); // now B knows where A is

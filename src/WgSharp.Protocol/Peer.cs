@@ -242,7 +242,7 @@ public sealed class Peer
             return known;
         }
 
-        return _path = new PeerPath(remote, routeMtu, policy);
+        return _path = new PeerPath(remote, routeMtu, policy, former: _path);
     }
 
     /// <summary>Publishes a new triple. Whoever fell out is retired by the caller, after this.</summary>

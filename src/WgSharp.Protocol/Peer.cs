@@ -154,6 +154,10 @@ public sealed class Peer
         return attention;
     }
 
+    /// <summary>A probe was sent: it counts as bytes and as nothing else. It is mostly lost, so it is no passive keepalive, and nobody has to answer it.</summary>
+    /// <param name="bytes">The whole message.</param>
+    public void NoteProbeSent(long bytes) => Interlocked.Add(ref _txBytes, bytes);
+
     /// <summary>
     /// Inbound, once per run after it was opened and passed the replay window: counts, stamps, key confirmation,
     /// and the initiator's rekey on receive at 165 s (once per keypair).
@@ -242,7 +246,7 @@ public sealed class Peer
             return known;
         }
 
-        return _path = new PeerPath(remote, routeMtu, policy);
+        return _path = new PeerPath(remote, routeMtu, policy, former: _path);
     }
 
     /// <summary>Publishes a new triple. Whoever fell out is retired by the caller, after this.</summary>

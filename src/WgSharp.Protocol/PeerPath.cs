@@ -9,8 +9,11 @@ public sealed class PeerPath
     private volatile int _routeMtu;
     private int _fragment;
 
-    internal PeerPath(in InetEndpoint remote, int routeMtu, MtuPolicy policy)
+    /// <param name="former">Where the peer was before: answers may still come from there.</param>
+    internal PeerPath(in InetEndpoint remote, int routeMtu, MtuPolicy policy, PeerPath? former)
     {
+        Probes = former?.Probes ?? new PendingProbes();
+        Probes.Disregard();
         Remote = remote;
         _routeMtu = routeMtu;
         Mtu = new PathMtu(policy, remote.Address.IsIPv6, routeMtu);
@@ -25,7 +28,7 @@ public sealed class PeerPath
     /// <summary>Any thread.</summary>
     public PathBudget Budget => Mtu.Budget;
 
-    public PendingProbes Probes { get; } = new();
+    public PendingProbes Probes { get; }
 
     /// <summary>Any thread: a message came in fragments, the largest of this size.</summary>
     /// <returns>True if that is news for the control loop.</returns>

@@ -17,8 +17,8 @@ public readonly record struct ProbeToken(ushort Identifier, ushort Sequence, UIn
 }
 
 /// <summary>
-/// A peer's probes that may still be answered: the last few. The control loop adds and takes; any thread reads <see cref="Tokens"/>, an
-/// array that is replaced as a whole.
+/// A peer's probes whose answers are known again: the last few, also those that were answered (another answer may follow, and is no packet either). The control
+/// loop adds and takes; any thread reads <see cref="Tokens"/>, an array that is replaced as a whole.
 /// </summary>
 public sealed class PendingProbes
 {
@@ -27,6 +27,8 @@ public sealed class PendingProbes
 
     private readonly Lock _lock = new();
     private readonly Queue<(ProbeToken Token, InetAddress Speaker)> _answers = new();
+
+    /// <summary>The path's names for them; 0: answered, or of no interest any more.</summary>
     private uint[] _ids = [];
     private ProbeToken[] _tokens = [];
 
@@ -34,7 +36,7 @@ public sealed class PendingProbes
     public ReadOnlySpan<ProbeToken> Tokens => Volatile.Read(ref _tokens);
 
     /// <summary>Control loop only. A probe may be sent several times under one token (to both addresses of a peer, with both TTLs): it is answered once.</summary>
-    /// <param name="id">The path's name for it: <see cref="PathProbe.Id"/>.</param>
+    /// <param name="id">The path's name for it: <see cref="PathProbe.Id"/>, not 0.</param>
     public void Add(in ProbeToken token, uint id)
     {
         int drop = _tokens.Length == Capacity ? 1 : 0;
@@ -48,22 +50,17 @@ public sealed class PendingProbes
     {
         int index = _tokens.AsSpan().IndexOf(token);
         id = index < 0 ? 0 : _ids[index];
-        if (index < 0)
+        if (id == 0)
         {
             return false;
         }
 
-        _ids = [.. _ids.AsSpan(0, index), .. _ids.AsSpan(index + 1)];
-        Volatile.Write(ref _tokens, [.. _tokens.AsSpan(0, index), .. _tokens.AsSpan(index + 1)]);
+        _ids[index] = 0;
         return true;
     }
 
-    /// <summary>Control loop only: the peer is somewhere else now.</summary>
-    public void Clear()
-    {
-        _ids = [];
-        Volatile.Write(ref _tokens, []);
-    }
+    /// <summary>Control loop only: the peer is somewhere else now. What was asked on the way there says nothing of the way here, but answers may still come.</summary>
+    public void Disregard() => _ids.AsSpan().Clear();
 
     /// <summary>Any thread: an answer was seen. What is not asked for by <see cref="TryTakeAnswer"/> in time is forgotten.</summary>
     /// <param name="speaker">Who answered: the peer's address in the tunnel; none if the probe itself came back.</param>

@@ -169,10 +169,8 @@ internal sealed class RunSender(IUdpSocket udp, TunnelLink link, ILogger log)
         }
 
         SendOutcome outcome = run.Outcome;
-        int sent = outcome == SendOutcome.Sent ? run.Length : 0;
-        Attention attention = run.Peer!.NoteSent(run.Keypair!, 1, sent, carriesData: false, now);
+        run.Peer!.NoteProbeSent(outcome == SendOutcome.Sent ? run.Length : 0);
         run.Keypair!.Release();
-        link.Raise(run.Peer, attention);
         batch.OutboundRuns[0] = default;
         batch.ClearPackets();
         return outcome;

@@ -403,8 +403,8 @@ public sealed class FrameFitTests : FittedPathFixture
         PeerPath back = PeerOfB.FollowPath(EndpointA, 1500, MtuPolicy.Auto, _moment.Now);
         for (int i = 0; i < PendingProbes.Capacity; i++)
         {
-            hard.Probes.Add(new ProbeToken((ushort)i, 1, 7), (uint)i);
-            back.Probes.Add(new ProbeToken((ushort)i, 1, 7), (uint)i);
+            hard.Probes.Add(new ProbeToken((ushort)i, 1, 7), (uint)i + 1);
+            back.Probes.Add(new ProbeToken((ushort)i, 1, 7), (uint)i + 1);
         }
 
         byte[] ping = Datagram(isIPv6: false, 100);

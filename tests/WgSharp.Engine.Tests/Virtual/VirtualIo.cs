@@ -96,12 +96,25 @@ internal sealed class VirtualTun(Action<byte[]> write, Action atIo) : ITunDevice
 /// <param name="address">Where the socket is seen by the others: a test moves it.</param>
 internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, Action atIo) : IUdpSocket
 {
-    private readonly Queue<(InetEndpoint From, byte[] Bytes)> _received = new();
+    private readonly Queue<(InetEndpoint From, byte[] Bytes, int FragmentSize)> _received = new();
+    private readonly Queue<PathReport> _errors = new();
+    private readonly Queue<PathReport> _reports = new();
+    private readonly Dictionary<InetEndpoint, int> _learned = [];
 
     /// <summary>A waiter reported something since the queue was found empty: before that, nothing is received.</summary>
     private bool _expects;
 
     public bool IsOpen { get; private set; }
+
+    /// <summary>Of the local link.</summary>
+    public int LinkMtu { get; set; } = 1500;
+
+    /// <summary>The kernel takes any ICMPv6 for true.</summary>
+    public bool Believes { get; set; } = true;
+
+    public bool CanSendWhole { get; set; } = true;
+
+    public bool HasPathReports => _reports.Count > 0;
 
     /// <summary>Runs are lost at once, as by a full socket.</summary>
     public bool LosesData { get; set; }
@@ -111,8 +124,9 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
     {
         get
         {
-            _expects |= _received.Count > 0;
-            return _received.Count > 0;
+            bool any = _received.Count > 0 || _errors.Count > 0;
+            _expects |= any;
+            return any;
         }
     }
 
@@ -136,12 +150,37 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
     {
     }
 
-    public void Arrive(byte[] datagram, InetEndpoint from)
+    /// <param name="fragmentSize">Of the largest fragment that it came in, or 0.</param>
+    public void Arrive(byte[] datagram, InetEndpoint from, int fragmentSize = 0)
     {
         if (IsOpen)
         {
-            _received.Enqueue((from, datagram));
+            _received.Enqueue((from, datagram, fragmentSize));
         }
+    }
+
+    /// <summary>ICMP comes. The kernel learns of it what the route takes, over IPv6; over IPv4 it does not (IP_PMTUDISC_OMIT).</summary>
+    public void ArriveReport(PathReport report)
+    {
+        if (IsOpen)
+        {
+            _errors.Enqueue(report);
+            if (Believes && report.Kind == PathReportKind.PacketTooBig && report.Mtu >= Protocol.PathMtu.FloorIPv6 && report.Mtu < LinkMtu)
+            {
+                _learned[report.Remote] = report.Mtu;
+            }
+        }
+    }
+
+    public int TakePathReports(Span<PathReport> reports)
+    {
+        int count = 0;
+        while (count < reports.Length && _reports.TryDequeue(out PathReport report))
+        {
+            reports[count++] = report;
+        }
+
+        return count;
     }
 
     public IoStatus Receive(PacketBatch batch)
@@ -151,6 +190,11 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
         if (!_expects)
         {
             return IoStatus.WouldBlock;
+        }
+
+        while (_errors.TryDequeue(out PathReport error))
+        {
+            _reports.Enqueue(error);
         }
 
         while (batch.TrainCount < batch.Trains.Length && _received.Count > 0)
@@ -173,7 +217,8 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
             for (int offset = 0; offset < run.Length && !LosesData; offset += run.Stride)
             {
                 int length = Math.Min(run.Stride, run.Length - offset);
-                wire.Send(address(), run.Endpoint!.Remote, batch.Buffer.AsSpan(run.Offset + offset, length));
+                wire.Send(
+                    address(), run.Endpoint!.Remote, batch.Buffer.AsSpan(run.Offset + offset, length), localMtu: RouteMtu(run.Endpoint.Remote));
             }
         }
 
@@ -183,7 +228,21 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
     public int PathMtu(Endpoint endpoint, Instant now)
     {
         atIo();
-        return 1500;
+        return RouteMtu(endpoint.Remote);
+    }
+
+    public SendOutcome SendWhole(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
+    {
+        atIo();
+        int outer = datagram.Length + PathBudget.OuterSize(0, endpoint.Remote.Address.IsIPv6) - MessageSize.TransportOverhead;
+        if (outer > LinkMtu)
+        {
+            return SendOutcome.TooLarge;
+        }
+
+        wire.Send(address(), endpoint.Remote, datagram, dontFragment: true);
+        atIo();
+        return SendOutcome.Sent;
     }
 
     public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
@@ -196,14 +255,16 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
 
     public void Dispose() => Close();
 
+    private int RouteMtu(InetEndpoint remote) => Math.Min(LinkMtu, _learned.GetValueOrDefault(remote, int.MaxValue));
+
     private void ReceiveTrain(PacketBatch batch)
     {
         int offset = batch.TrainCount * (PacketBatch.MaxPacket + 1);
-        (InetEndpoint from, byte[] first) = _received.Dequeue();
+        (InetEndpoint from, byte[] first, int fragmentSize) = _received.Dequeue();
         first.CopyTo(batch.Buffer, offset);
         int length = first.Length;
-        while (_received.TryPeek(out (InetEndpoint From, byte[] Bytes) next)
-            && next.From == from && next.Bytes.Length == first.Length && length > 0 && length + next.Bytes.Length <= PacketBatch.MaxPacket)
+        while (_received.TryPeek(out (InetEndpoint From, byte[] Bytes, int FragmentSize) next)
+            && next.From == from && next.FragmentSize == fragmentSize && next.Bytes.Length == first.Length && length > 0 && length + next.Bytes.Length <= PacketBatch.MaxPacket)
         {
             _received.Dequeue();
             next.Bytes.CopyTo(batch.Buffer, offset + length);
@@ -218,6 +279,7 @@ internal sealed class VirtualUdp(VirtualWire wire, Func<InetEndpoint> address, A
             Source = from,
             LocalAddress = address().Address,
             LocalInterface = 2,
+            FragmentSize = fragmentSize,
         };
     }
 }

@@ -31,7 +31,7 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
     private TimeSpan _suspended;
 
     /// <param name="number">Inner addresses are 10.0.0.<paramref name="number"/>; whoever else there is has another.</param>
-    public VirtualTunnel(VirtualWire wire, InetEndpoint address, int seed, byte number)
+    public VirtualTunnel(VirtualWire wire, InetEndpoint address, int seed, byte number, MtuPolicy policy = MtuPolicy.Auto)
     {
         _wire = wire;
         _number = number;
@@ -44,7 +44,7 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
         _tun = new VirtualTun(Keep, AtIo);
         _udp = new VirtualUdp(wire, () => Address, AtIo);
         var io = new TunnelIo(_tun, _udp, ReadClock, CreateWaiter, new Random(seed).NextBytes) { Suspended = () => _suspended };
-        _tunnel = new Tunnel(io, new TunnelOptions { Threads = 1 }, new OutcomeLog(Outcomes));
+        _tunnel = new Tunnel(io, new TunnelOptions { Threads = 1, MtuPolicy = policy }, new OutcomeLog(Outcomes));
         _packets = (SingleWorker)_tunnel.Packets.Single();
         wire.Add(this);
     }
@@ -94,6 +94,11 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
 
     public PeerSnapshot Snapshot => Device.Snapshot().Peers[0];
 
+    /// <summary>Takes each packet that is delivered, instead of the lists above.</summary>
+    public Action<byte[]>? Host { get; set; }
+
+    public VirtualUdp Udp => _udp;
+
     public DropCounters Drops => _tunnel.Drops();
 
     /// <summary>Transport messages do not get into the socket any more.</summary>
@@ -115,7 +120,7 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
         Apply(configuration);
     }
 
-    public void LinkUp() => Command(moment => _tunnel.Control.LinkChanged(up: true, TunnelLink.DefaultMtu, moment));
+    public void LinkUp(int mtu = TunnelLink.DefaultMtu) => Command(moment => _tunnel.Control.LinkChanged(up: true, mtu, moment));
 
     public void LinkDown() => Command(moment => _tunnel.Control.LinkChanged(up: false, TunnelLink.DefaultMtu, moment));
 
@@ -167,6 +172,11 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
     /// <summary>Somebody here sends; nobody has read it yet.</summary>
     public void Queue(byte[] content) => _tun.Inject(Inner(_number, OtherNumber(_number), content));
 
+    /// <summary>A packet as it is read from the TUN; sent with the next turn.</summary>
+    public void Inject(byte[] packet) => _tun.Inject(packet);
+
+    public void KnowOwnAddresses(params InetAddress[] addresses) => _tunnel.OwnAddressesChanged(addresses);
+
     /// <summary>A UDP packet from one inner address to another.</summary>
     public static byte[] Inner(byte from, byte to, ReadOnlySpan<byte> content)
     {
@@ -189,6 +199,10 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
 
     /// <summary>All that is routed to a number.</summary>
     public static AllowedIpChange Prefix(byte number) => new(IpPrefix.Of(new InetAddress([10, 0, 0, number]), 32), Remove: false);
+
+    public void ArriveInFragments(byte[] datagram, InetEndpoint from, int fragmentSize) => _udp.Arrive(datagram, from, fragmentSize);
+
+    public void ArriveReport(PathReport report) => _udp.ArriveReport(report);
 
     public void Arrive(byte[] datagram, InetEndpoint from)
     {
@@ -322,6 +336,12 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
 
     private void Keep(byte[] packet)
     {
+        if (Host is { } host)
+        {
+            host(packet);
+            return;
+        }
+
         if (packet[9] == 1)
         {
             Unreachables++;

@@ -132,6 +132,14 @@ public sealed class Keypair
     /// <summary>A look ahead at what <see cref="TryReserve"/> would say to one message.</summary>
     public bool MaySend(Instant now) => !IsSendingOver(now) && Volatile.Read(ref _sendCounter) < Limits.RejectAfterMessages;
 
+    /// <summary>Whether this counter was given out, and is among the last ones.</summary>
+    /// <param name="last">How many those are.</param>
+    public bool HasSentLately(ulong counter, ulong last)
+    {
+        ulong taken = Volatile.Read(ref _sendCounter);
+        return counter < taken && taken - counter <= last;
+    }
+
     /// <summary>False once REJECT_AFTER_TIME or REJECT_AFTER_MESSAGES is reached: what arrives is dropped unopened.</summary>
     public bool MayReceive(Instant now) => !_birth.IsOlderThan(Limits.RejectAfterTime, now) && !ReplayWindow.IsExhausted;
 

@@ -200,6 +200,13 @@ public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next
     /// </summary>
     public Keypair? Sending => Next is { IsConfirmed: true } confirmed ? confirmed : Current;
 
+    /// <summary>Whether one of them gave out this counter for this receiver, among the <paramref name="last"/> ones.</summary>
+    internal bool HasSentLately(uint receiver, ulong counter, ulong last) =>
+        HasSentLately(Current, receiver, counter, last) || HasSentLately(Previous, receiver, counter, last) || HasSentLately(Next, receiver, counter, last);
+
+    private static bool HasSentLately(Keypair? keypair, uint receiver, ulong counter, ulong last) =>
+        keypair is not null && keypair.RemoteIndex == receiver && keypair.HasSentLately(counter, last);
+
     /// <summary>Slides a new keypair in (the kernel's add_new_keypair).</summary>
     /// <param name="first">Falls out, if not null.</param>
     /// <param name="second">Falls out, if not null.</param>

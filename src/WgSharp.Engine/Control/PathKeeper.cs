@@ -110,16 +110,7 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
 
         uint receiver = BinaryPrimitives.ReadUInt32LittleEndian(quote[4..]);
         ulong counter = BinaryPrimitives.ReadUInt64LittleEndian(quote[8..]);
-        foreach (Peer candidate in device.Peers)
-        {
-            if (candidate.Path is { } path && path.Remote == report.Remote && HasSent(candidate.Keypairs, receiver, counter))
-            {
-                peer = candidate;
-                return true;
-            }
-        }
-
-        return false;
+        return device.TryFindSender(report.Remote, receiver, counter, QuotedWithin, out peer);
     }
 
     private bool TryBeginSearch(Instant now)
@@ -132,12 +123,6 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
 
         return _searches++ < MostSearches;
     }
-
-    private static bool HasSent(Keypairs keypairs, uint receiver, ulong counter) =>
-        HasSent(keypairs.Current, receiver, counter) || HasSent(keypairs.Previous, receiver, counter) || HasSent(keypairs.Next, receiver, counter);
-
-    private static bool HasSent(Keypair? keypair, uint receiver, ulong counter) =>
-        keypair is not null && keypair.RemoteIndex == receiver && keypair.HasSentLately(counter, QuotedWithin);
 
     private void SendProbes(Peer peer, Endpoint endpoint, PeerPath path, Instant now)
     {

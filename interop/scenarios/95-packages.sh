@@ -103,7 +103,7 @@ without_wg_quick() {
 	check "exposure by systemd-analyze security, in tenths" "$exposure" -le 30
 	on vps systemctl reload wgsharp@wg0
 	quietly_await 10 "a ping after systemctl reload" answers_home
-	check "capabilities of the daemon" "$(on vps sed -n 's/^CapBnd:\t0*//p' "/proc/$(served_by)/status")" == 1400
+	check "capabilities of the daemon" "$(on vps sed -n 's/^CapBnd:\t0*//p' "/proc/$(served_by)/status")" == 3400
 	daemon=$(served_by)
 	on vps kill -KILL "$daemon"
 	await 15 "killed, it is started again, and a ping comes back" answers_home

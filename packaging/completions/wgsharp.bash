@@ -1,6 +1,6 @@
 # bash completion for wgsharp(8)
 
-_wgsharp_disable="vnet_hdr tso4 tso6 tso uso gso gro mmsg pktinfo tos recvfragsize ipv4 ipv6 timerfd boottimer devnetns routes silence lanes recverr avx512 avx2"
+_wgsharp_disable="vnet_hdr tso4 tso6 tso uso gso gro mmsg pktinfo tos recvfragsize ipv4 ipv6 timerfd boottimer devnetns routes silence lanes recverr raw6 avx512 avx2"
 
 _wgsharp() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} file before

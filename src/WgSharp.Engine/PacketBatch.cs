@@ -90,6 +90,10 @@ public struct OutboundRun
     /// <summary>Send the messages one by one (this path refused segmentation lately).</summary>
     public bool Unsegmented;
 
+    /// <summary>Over IPv6, where only the sender can: IP packets larger than this leave in fragments of no more. 0: the kernel knows. A hint: where a socket
+    /// can not, they leave as the kernel will have it.</summary>
+    public int FragmentAt;
+
     /// <summary>Written by <see cref="IUdpSocket.Send"/>: what became of it.</summary>
     public SendOutcome Outcome;
 }

@@ -9,7 +9,7 @@ public enum PathReportKind : byte
     /// <summary>ICMP: destination unreachable, fragmentation needed (RFC 1191). Only datagrams of <see cref="IUdpSocket.SendWhole"/> can cause it.</summary>
     FragmentationNeeded,
 
-    /// <summary>ICMPv6: packet too big (RFC 8201). Any large datagram can cause it; the kernel has learned from it already, and fragments.</summary>
+    /// <summary>ICMPv6: packet too big (RFC 8201). Any large datagram can cause it.</summary>
     PacketTooBig,
 }
 

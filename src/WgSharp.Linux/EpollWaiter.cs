@@ -16,6 +16,7 @@ public sealed unsafe class EpollWaiter : IWaiter
     internal const ulong Udp6Key = 5;
     internal const ulong RoutesKey = 6;
     internal const ulong LanesKey = 8;
+    internal const ulong TooBigKey = 9;
     private const ulong WakeKey = 1;
     private const ulong TimerKey = 2;
     private const ulong TunKey = 3;
@@ -217,6 +218,10 @@ public sealed unsafe class EpollWaiter : IWaiter
                     break;
                 case LanesKey:
                     _udp!.ExpectLaneErrors();
+                    ready |= Readiness.Udp;
+                    break;
+                case TooBigKey:
+                    _udp!.ExpectTooBig();
                     ready |= Readiness.Udp;
                     break;
                 case Udp4Key:

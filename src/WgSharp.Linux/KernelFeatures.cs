@@ -61,6 +61,9 @@ public enum KernelFeature
 
     /// <summary>IP_RECVERR and IPV6_RECVERR: what routers say of datagrams that were too large. Over IPv4 it needs IP_PMTUDISC_OMIT (3.15) too.</summary>
     RecvErr = 1 << 18,
+
+    /// <summary>Raw sockets of IPv6 (CAP_NET_RAW): "packet too big" is heard without the kernel believing it, and fragments have the size that the path takes.</summary>
+    Raw6 = 1 << 19,
 }
 
 /// <summary>
@@ -91,6 +94,7 @@ public sealed class KernelFeatures
         ("silence", KernelFeature.Silence),
         ("lanes", KernelFeature.Lanes),
         ("recverr", KernelFeature.RecvErr),
+        ("raw6", KernelFeature.Raw6),
     ];
 
     private readonly List<string> _refusals = [];

@@ -149,6 +149,7 @@ internal static unsafe partial class Libc
     internal const int SO_RCVBUF = 8;
     internal const int SO_SNDBUFFORCE = 32;
     internal const int SO_RCVBUFFORCE = 33;
+    internal const int SO_ATTACH_FILTER = 26;
     internal const int SO_REUSEPORT = 15;
     internal const int SO_MARK = 36;
     internal const int SO_ATTACH_REUSEPORT_CBPF = 51;
@@ -157,6 +158,9 @@ internal static unsafe partial class Libc
     internal const int IPPROTO_IP = 0;
     internal const int IPPROTO_UDP = 17;
     internal const int IPPROTO_IPV6 = 41;
+    internal const int IPPROTO_FRAGMENT = 44;
+    internal const int IPPROTO_ICMPV6 = 58;
+    internal const int IPPROTO_RAW = 255;
     internal const int IP_TOS = 1;
     internal const int IP_TTL = 2;
     internal const int IP_PKTINFO = 8;
@@ -167,6 +171,7 @@ internal static unsafe partial class Libc
     internal const int IP_PMTUDISC_DONT = 0;
     internal const int IP_PMTUDISC_PROBE = 3;
     internal const int IP_PMTUDISC_OMIT = 5;
+    internal const int IPV6_UNICAST_HOPS = 16;
     internal const int IPV6_MTU_DISCOVER = 23;
     internal const int IPV6_RECVERR = 25;
     internal const int IPV6_V6ONLY = 26;
@@ -178,6 +183,8 @@ internal static unsafe partial class Libc
     internal const int IPV6_RECVFRAGSIZE = 77;
     internal const int IPV6_PMTUDISC_DONT = 0;
     internal const int IPV6_PMTUDISC_PROBE = 3;
+    internal const int IPV6_PMTUDISC_INTERFACE = 4;
+    internal const int IPV6_PMTUDISC_OMIT = 5;
     internal const int UDP_SEGMENT = 103;
     internal const int UDP_GRO = 104;
 
@@ -187,6 +194,7 @@ internal static unsafe partial class Libc
     internal const byte ICMP_DEST_UNREACH = 3;
     internal const byte ICMP_FRAG_NEEDED = 4;
     internal const byte ICMPV6_PKT_TOOBIG = 2;
+    internal const int ICMPV6_FILTER = 1;
 
     // <poll.h>, <sys/epoll.h>, <sys/eventfd.h>, <sys/timerfd.h>, <time.h>
     internal const short POLLIN = 1;

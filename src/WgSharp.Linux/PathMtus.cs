@@ -61,6 +61,25 @@ internal sealed unsafe class PathMtus : IDisposable
         return notes.Mtu;
     }
 
+    /// <summary>The address that the routes choose to send from, or none. Asked anew with each call: for those few who need it.</summary>
+    [SkipLocalsInit]
+    internal InetAddress SourceTo(in InetEndpoint remote)
+    {
+        byte* name = stackalloc byte[SocketAddress.IPv6Size];
+        uint length = SocketAddress.IPv6Size;
+        lock (_gate)
+        {
+            if (TryConnect(remote, name) is not { } socket)
+            {
+                return InetAddress.None;
+            }
+
+            bool known = Libc.getsockname(socket, name, &length) == 0;
+            Disconnect(socket);
+            return known ? SocketAddress.Read(new ReadOnlySpan<byte>(name, (int)length), remote.Address.IsIPv6).Address : InetAddress.None;
+        }
+    }
+
     public void Dispose()
     {
         lock (_gate)
@@ -83,27 +102,43 @@ internal sealed unsafe class PathMtus : IDisposable
     {
         bool ipv6 = remote.Address.IsIPv6;
         byte* name = stackalloc byte[SocketAddress.IPv6Size];
-        int size = SocketAddress.Write(new Span<byte>(name, SocketAddress.IPv6Size), remote);
         int mtu = 0;
         uint length = sizeof(int);
         lock (_gate)
         {
             Questions++;
-            FileDescriptor? socket = _disposed ? null : ScratchSocket(ipv6);
-            if (socket is null)
+            if (TryConnect(remote, name) is not { } socket)
             {
                 return PacketBatch.MaxPacket;
             }
 
-            bool known = Libc.connect(socket, name, (uint)size) == 0
-                && Libc.getsockopt(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu, &length) == 0;
-
-            // AF_UNSPEC: the address that this connection chose would else be the source of the next one.
-            ushort* unspecified = stackalloc ushort[8];
-            unspecified[0] = 0;
-            _ = Libc.connect(socket, unspecified, 16);
+            bool known = Libc.getsockopt(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu, &length) == 0;
+            Disconnect(socket);
             return known && mtu > 0 ? mtu : PacketBatch.MaxPacket;
         }
+    }
+
+    /// <param name="name">Scratch for an address.</param>
+    /// <returns>Null where there is no route; else to be disconnected.</returns>
+    private FileDescriptor? TryConnect(in InetEndpoint remote, byte* name)
+    {
+        FileDescriptor? socket = _disposed ? null : ScratchSocket(remote.Address.IsIPv6);
+        int size = SocketAddress.Write(new Span<byte>(name, SocketAddress.IPv6Size), remote);
+        if (socket is not null && Libc.connect(socket, name, (uint)size) != 0)
+        {
+            Disconnect(socket);
+            return null;
+        }
+
+        return socket;
+    }
+
+    /// <summary>The address that this connection chose would else be the source of the next one (AF_UNSPEC).</summary>
+    private static void Disconnect(FileDescriptor socket)
+    {
+        ushort* unspecified = stackalloc ushort[8];
+        unspecified[0] = 0;
+        _ = Libc.connect(socket, unspecified, 16);
     }
 
     /// <summary>Connected only while it is asked.</summary>

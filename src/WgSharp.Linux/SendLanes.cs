@@ -78,11 +78,11 @@ internal sealed class SendLanes : IDisposable
     private SendLane? _handshakes;
     private uint _mark;
     private Instant _refusedUntil;
-    private bool _listens;
+    private Listening _listens;
     private bool _isClosed;
 
     /// <summary>Forms the groups; where the kernel does not, there are no lanes.</summary>
-    internal SendLanes(FileDescriptor? v4, FileDescriptor? v6, ushort port, uint mark, bool listens, KernelFeatures features)
+    internal SendLanes(FileDescriptor? v4, FileDescriptor? v6, ushort port, uint mark, Listening listens, KernelFeatures features)
     {
         _features = features;
         _listens = listens;
@@ -173,7 +173,7 @@ internal sealed class SendLanes : IDisposable
         {
             FileDescriptor? common = ipv6 ? _v6 : _v4;
             FileDescriptor? socket = _isClosed || common is null ? null : UdpSetup.OpenMember(common, ipv6, _port, _mark, _listens, _features);
-            if (socket is not null && !UdpSetup.TrySendWholeOnly(socket, ipv6))
+            if (socket is not null && !UdpSetup.TrySendWholeOnly(socket, ipv6, _listens))
             {
                 socket.Dispose();
                 return null;
@@ -207,14 +207,14 @@ internal sealed class SendLanes : IDisposable
         }
     }
 
-    internal void Listen(bool on)
+    internal void Listen(Listening listens)
     {
         lock (_gate)
         {
-            _listens = on;
+            _listens = listens;
             foreach ((FileDescriptor socket, bool ipv6) in _sockets)
             {
-                UdpSetup.Listen(socket, ipv6, on, _features);
+                UdpSetup.Listen(socket, ipv6, listens, _features);
             }
         }
     }

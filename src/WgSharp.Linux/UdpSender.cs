@@ -29,10 +29,12 @@ internal sealed unsafe class UdpSender
     private readonly bool _hasTos;
     private readonly bool _hearsErrors;
     private readonly PathReports _reports;
+    private readonly PathMtus _pathMtus;
 
-    internal UdpSender(KernelFeatures features, SourceRoutes routes, PathReports reports)
+    internal UdpSender(KernelFeatures features, SourceRoutes routes, PathMtus pathMtus, PathReports reports)
     {
         _routes = routes;
+        _pathMtus = pathMtus;
         _reports = reports;
         _hearsErrors = features.Has(KernelFeature.RecvErr);
         _segments = features.Has(KernelFeature.Gso);
@@ -63,6 +65,15 @@ internal sealed unsafe class UdpSender
                 }
 
                 bool ipv6 = endpoint.Remote.Address.IsIPv6;
+                if (run.FragmentAt > 0 && ipv6 && open?.Raw is { } raw)
+                {
+                    Flush(open, ref entries, runs);
+                    if (TrySendFragments(raw.Fragments, buffer + run.Offset, ref run))
+                    {
+                        continue;
+                    }
+                }
+
                 SendLane? lane = open?.Lanes.LaneOf(run.Peer, ipv6);
                 int stride = run.Stride > 0 ? run.Stride : run.Length;
                 int most = _segments && !run.Unsegmented ? Math.Max(1, Math.Min(MaxSegments, MaxDatagram / stride)) * stride : stride;
@@ -129,6 +140,23 @@ internal sealed unsafe class UdpSender
             ErrorQueue.Drain(socket, ipv6, _reports, _hasMmsg);
             return sent > 0 ? SendOutcome.Sent : errno == Errno.EMSGSIZE ? SendOutcome.TooLarge : Explain(errno, segmented: false, endpoint);
         }
+    }
+
+    /// <returns>False where that is not to be done: the kernel may do it its way.</returns>
+    [SkipLocalsInit]
+    private bool TrySendFragments(FragmentSender fragments, byte* start, ref OutboundRun run)
+    {
+        Endpoint endpoint = run.Endpoint!;
+        InetAddress source = SourceOf(endpoint);
+        Span<byte> control = stackalloc byte[ControlMessages.SendSpace];
+        int controlLength = ControlMessages.Write(control, source, endpoint.SourceInterface, trafficClass: 0, hopLimit: 0, segment: 0, ipv6: true);
+        source = source.IsNone ? _pathMtus.SourceTo(endpoint.Remote) : source;
+        run.Outcome = SendOutcome.Sent;
+        bool taken = !source.IsNone
+            && fragments.TrySend(
+                start, ref run, source, control[..controlLength], _hasTos ? run.TrafficClass : (byte)0, _hasTos ? run.HopLimit : (byte)0, _hasMmsg);
+        run.Outcome = taken ? run.Outcome : SendOutcome.Sent;
+        return taken;
     }
 
     /// <summary>A lost message is one lost message; after a refusal the whole run comes again.</summary>

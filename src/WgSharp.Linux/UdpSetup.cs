@@ -3,6 +3,19 @@ using WgSharp.Protocol;
 
 namespace WgSharp.Linux;
 
+/// <summary>How ICMP about too large datagrams is listened to.</summary>
+internal enum Listening
+{
+    /// <summary>Not at all: the sockets are as the kernel module's.</summary>
+    Off,
+
+    /// <summary>By the error queues of the UDP sockets.</summary>
+    ErrorQueues,
+
+    /// <summary>IPv6 by a raw socket, IPv4 by the error queues.</summary>
+    Raw6,
+}
+
 /// <summary>How the outer sockets are made, and what the kernel has for them: every option is tried on a scratch socket first.</summary>
 internal static unsafe class UdpSetup
 {
@@ -16,7 +29,7 @@ internal static unsafe class UdpSetup
     /// <summary>Makes, marks, equips and binds one socket.</summary>
     /// <param name="listens">To ICMP, see <see cref="Listen"/>.</param>
     /// <returns>Null with the errno where that fails.</returns>
-    internal static FileDescriptor? Open(bool ipv6, ushort port, uint fwmark, bool listens, KernelFeatures features, out int errno)
+    internal static FileDescriptor? Open(bool ipv6, ushort port, uint fwmark, Listening listens, KernelFeatures features, out int errno)
     {
         FileDescriptor? socket = Create(ipv6, features, out errno);
         if (socket is null)
@@ -45,13 +58,13 @@ internal static unsafe class UdpSetup
     /// <returns>False where the kernel does not.</returns>
     internal static bool TryFormGroup(FileDescriptor common, bool ipv6, ushort port, KernelFeatures features)
     {
-        using FileDescriptor? guard = OpenMember(common, ipv6, port, fwmark: 0, listens: false, features);
+        using FileDescriptor? guard = OpenMember(common, ipv6, port, fwmark: 0, Listening.Off, features);
         return guard is not null && AttachFirst(common) == 0;
     }
 
     /// <summary>One more socket on the port of a common one, for sending only.</summary>
     /// <returns>Null where it is not to be had.</returns>
-    internal static FileDescriptor? OpenMember(FileDescriptor common, bool ipv6, ushort port, uint fwmark, bool listens, KernelFeatures features)
+    internal static FileDescriptor? OpenMember(FileDescriptor common, bool ipv6, ushort port, uint fwmark, Listening listens, KernelFeatures features)
     {
         FileDescriptor? socket = Create(ipv6, features, out _);
         if (socket is null)
@@ -76,20 +89,31 @@ internal static unsafe class UdpSetup
     }
 
     /// <summary>Takes ICMP errors into the error queue, or does not. DF stays clear: nothing is ever lost because a size was believed. <see cref="ErrorQueue"/> tells why which.</summary>
-    internal static void Listen(FileDescriptor socket, bool ipv6, bool on, KernelFeatures features)
+    internal static void Listen(FileDescriptor socket, bool ipv6, Listening listens, KernelFeatures features)
     {
+        bool hears = listens != Listening.Off && features.Has(KernelFeature.RecvErr);
         if (ipv6)
         {
-            SetOption(socket, Libc.IPPROTO_IPV6, Libc.IPV6_MTU_DISCOVER, Libc.IPV6_PMTUDISC_DONT);
+            bool isRaw = listens == Listening.Raw6;
+            hears = hears && !isRaw;
+            SetOption(socket, Libc.IPPROTO_IPV6, Libc.IPV6_MTU_DISCOVER, isRaw ? Libc.IPV6_PMTUDISC_OMIT : Libc.IPV6_PMTUDISC_DONT);
         }
         else
         {
-            SetOption(socket, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER, on && features.Has(KernelFeature.RecvErr) ? Libc.IP_PMTUDISC_OMIT : Libc.IP_PMTUDISC_DONT);
+            SetOption(socket, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER, hears ? Libc.IP_PMTUDISC_OMIT : Libc.IP_PMTUDISC_DONT);
         }
 
         if (features.Has(KernelFeature.RecvErr))
         {
-            SetOption(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? Libc.IPV6_RECVERR : Libc.IP_RECVERR, on ? 1 : 0);
+            SetOption(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? Libc.IPV6_RECVERR : Libc.IP_RECVERR, hears ? 1 : 0);
+        }
+    }
+
+    internal static void EnlargeSendBuffer(FileDescriptor socket)
+    {
+        if (SetOption(socket, Libc.SOL_SOCKET, Libc.SO_SNDBUFFORCE, BufferSize) != 0)
+        {
+            SetOption(socket, Libc.SOL_SOCKET, Libc.SO_SNDBUF, BufferSize);
         }
     }
 
@@ -102,12 +126,13 @@ internal static unsafe class UdpSetup
     }
 
     /// <summary>From now on whatever this socket sends leaves in one piece or not at all, whatever path MTU is known.</summary>
-    internal static bool TrySendWholeOnly(FileDescriptor socket, bool ipv6) =>
+    /// <remarks>INTERFACE believes no ICMP, but IPv4 has it without DF.</remarks>
+    internal static bool TrySendWholeOnly(FileDescriptor socket, bool ipv6, Listening listens) =>
         SetOption(
             socket,
             ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP,
             ipv6 ? Libc.IPV6_MTU_DISCOVER : Libc.IP_MTU_DISCOVER,
-            ipv6 ? Libc.IPV6_PMTUDISC_PROBE : Libc.IP_PMTUDISC_PROBE) == 0;
+            !ipv6 ? Libc.IP_PMTUDISC_PROBE : listens == Listening.Raw6 ? Libc.IPV6_PMTUDISC_INTERFACE : Libc.IPV6_PMTUDISC_PROBE) == 0;
 
     /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
     internal static void SetMark(FileDescriptor? v4, FileDescriptor? v6, uint fwmark)
@@ -175,8 +200,19 @@ internal static unsafe class UdpSetup
         Settle(features, KernelFeature.RecvFragSize, "IP_RECVFRAGSIZE", SetBoth(v4, Libc.IP_RECVFRAGSIZE, v6, Libc.IPV6_RECVFRAGSIZE));
         int omit = v4 is null ? 0 : SetOption(v4, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER, Libc.IP_PMTUDISC_OMIT);
         Settle(features, KernelFeature.RecvErr, "IP_RECVERR", omit == 0 ? SetBoth(v4, Libc.IP_RECVERR, v6, Libc.IPV6_RECVERR) : omit);
+        ProbeRaw(v6, features);
         int tos = SetBoth(v4, Libc.IP_RECVTOS, v6, Libc.IPV6_RECVTCLASS);
         Settle(features, KernelFeature.Tos, "IP_TOS", tos == 0 && v4 is not null ? TryTosMessage(v4) : tos);
+    }
+
+    /// <summary>Without IPv6 nobody misses it.</summary>
+    private static void ProbeRaw(FileDescriptor? v6, KernelFeatures features)
+    {
+        if (v6 is not null && features.Wants(KernelFeature.Raw6))
+        {
+            using RawSockets? raw = RawSockets.Open(0, 0, out int errno);
+            Settle(features, KernelFeature.Raw6, "SOCK_RAW of AF_INET6", errno);
+        }
     }
 
     /// <returns>0, or the errno.</returns>
@@ -238,11 +274,7 @@ internal static unsafe class UdpSetup
             SetOption(socket, Libc.SOL_SOCKET, Libc.SO_RCVBUF, BufferSize);
         }
 
-        if (SetOption(socket, Libc.SOL_SOCKET, Libc.SO_SNDBUFFORCE, BufferSize) != 0)
-        {
-            SetOption(socket, Libc.SOL_SOCKET, Libc.SO_SNDBUF, BufferSize);
-        }
-
+        EnlargeSendBuffer(socket);
         if (features.Has(KernelFeature.Gro))
         {
             SetOption(socket, Libc.IPPROTO_UDP, Libc.UDP_GRO, 1);

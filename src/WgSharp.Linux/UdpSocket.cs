@@ -31,6 +31,7 @@ public sealed class UdpSocket : IUdpSocket
     private volatile bool _expectsErrors4;
     private volatile bool _expectsErrors6;
     private volatile bool _expectsLaneErrors;
+    private volatile bool _expectsTooBig;
     private bool _ipv6First;
     private bool _disposed;
 
@@ -41,8 +42,8 @@ public sealed class UdpSocket : IUdpSocket
         UdpSetup.Probe(features);
         _news = new RouteNews(features);
         _routes = new SourceRoutes(_news, features);
-        _sender = new UdpSender(features, _routes, _reports);
         _pathMtus = new PathMtus(_news);
+        _sender = new UdpSender(features, _routes, _pathMtus, _reports);
     }
 
     /// <summary>The port, or 0 while closed.</summary>
@@ -117,7 +118,7 @@ public sealed class UdpSocket : IUdpSocket
         try
         {
             int slot = 0;
-            if (_expectsErrors4 || _expectsErrors6 || _expectsLaneErrors)
+            if (_expectsErrors4 || _expectsErrors6 || _expectsLaneErrors || _expectsTooBig)
             {
                 ReceiveErrors(open);
             }
@@ -166,7 +167,10 @@ public sealed class UdpSocket : IUdpSocket
             if (_reports.Wanted != on)
             {
                 _reports.Wanted = on;
-                _open?.Listen(on, _features);
+                if (_open is { } open)
+                {
+                    Listen(open, on);
+                }
             }
         }
     }
@@ -238,6 +242,9 @@ public sealed class UdpSocket : IUdpSocket
     /// <summary>The waiter saw that the error queue of a lane is not empty.</summary>
     internal void ExpectLaneErrors() => _expectsLaneErrors = true;
 
+    /// <summary>The waiter saw that the raw socket for "packet too big" has something.</summary>
+    internal void ExpectTooBig() => _expectsTooBig = true;
+
     /// <summary>The waiter saw that routes changed.</summary>
     internal void ReadRouteNews() => _news.Read();
 
@@ -257,6 +264,7 @@ public sealed class UdpSocket : IUdpSocket
         EpollWaiter.Add(epoll, pair.V4, EpollWaiter.Udp4Key);
         EpollWaiter.Add(epoll, pair.V6, EpollWaiter.Udp6Key);
         EpollWaiter.Add(epoll, pair.Lanes.Errors, EpollWaiter.LanesKey);
+        EpollWaiter.Add(epoll, pair.Raw?.TooBig, EpollWaiter.TooBigKey);
     }
 
     private static void Unregister(FileDescriptor epoll, SocketPair pair)
@@ -264,6 +272,22 @@ public sealed class UdpSocket : IUdpSocket
         EpollWaiter.Remove(epoll, pair.V4);
         EpollWaiter.Remove(epoll, pair.V6);
         EpollWaiter.Remove(epoll, pair.Lanes.Errors);
+        EpollWaiter.Remove(epoll, pair.Raw?.TooBig);
+    }
+
+    /// <summary>While the sockets are open: the raw ones come or go.</summary>
+    private void Listen(SocketPair open, bool on)
+    {
+        foreach (FileDescriptor epoll in _epolls)
+        {
+            Unregister(epoll, open);
+        }
+
+        open.Listen(on, _features);
+        foreach (FileDescriptor epoll in _epolls)
+        {
+            Register(epoll, open);
+        }
     }
 
     private void Receive(SocketPair open, bool ipv6, PacketBatch batch, ref int slot)
@@ -304,6 +328,15 @@ public sealed class UdpSocket : IUdpSocket
             _expectsLaneErrors = false;
             open.Lanes.DrainErrors(_reports);
         }
+
+        if (_expectsTooBig)
+        {
+            _expectsTooBig = false;
+            if (open.Raw is { } raw)
+            {
+                TooBigListener.Drain(raw.TooBig, _reports, mmsg);
+            }
+        }
     }
 
     private void Retire(SocketPair? pair)
@@ -325,11 +358,12 @@ public sealed class UdpSocket : IUdpSocket
     {
         for (int attempt = 1; ; attempt++)
         {
-            FileDescriptor? v4 = UdpSetup.Open(ipv6: false, port, fwmark, _reports.Wanted, _features, out int errno4);
+            Listening listens = _reports.Wanted ? Listening.ErrorQueues : Listening.Off;
+            FileDescriptor? v4 = UdpSetup.Open(ipv6: false, port, fwmark, listens, _features, out int errno4);
             ThrowUnlessMissing(v4, errno4, port, "IPv4");
             ushort chosen = v4 is null ? port : UdpSetup.PortOf(v4, ipv6: false);
 
-            FileDescriptor? v6 = UdpSetup.Open(ipv6: true, chosen, fwmark, _reports.Wanted, _features, out int errno6);
+            FileDescriptor? v6 = UdpSetup.Open(ipv6: true, chosen, fwmark, listens, _features, out int errno6);
             if (v6 is null && !UdpSetup.IsMissing(errno6))
             {
                 v4?.Dispose();
@@ -347,7 +381,9 @@ public sealed class UdpSocket : IUdpSocket
             }
 
             chosen = v6 is null ? chosen : UdpSetup.PortOf(v6, ipv6: true);
-            return new SocketPair(v4, v6, chosen, new SendLanes(v4, v6, chosen, fwmark, _reports.Wanted, _features));
+            var pair = new SocketPair(v4, v6, chosen, fwmark, new SendLanes(v4, v6, chosen, fwmark, listens, _features));
+            pair.Listen(_reports.Wanted, _features);
+            return pair;
         }
     }
 
@@ -370,35 +406,53 @@ public sealed class UdpSocket : IUdpSocket
 }
 
 /// <summary>What is open at one time: at least one of the two, and the lanes beside them.</summary>
-internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort Port, SendLanes Lanes) : IDisposable
+internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort Port, uint Mark, SendLanes Lanes) : IDisposable
 {
     internal FileDescriptor? Of(bool ipv6) => ipv6 ? V6 : V4;
+
+    private volatile RawSockets? _raw;
+
+    /// <summary>What IPv6 has beside, or null: while nobody listens, and where it is not to be had.</summary>
+    internal RawSockets? Raw => _raw;
+
+    private uint Mark { get; set; } = Mark;
 
     /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
     internal void SetMark(uint fwmark)
     {
+        Mark = fwmark;
         UdpSetup.SetMark(V4, V6, fwmark);
         Lanes.SetMark(fwmark);
+        _raw?.Fragments.SetMark(fwmark);
     }
 
+    /// <summary>The raw sockets open first and close last: at no time does nobody hear what the kernel does not believe.</summary>
     internal void Listen(bool on, KernelFeatures features)
     {
+        RawSockets? raw = on && V6 is not null && features.Has(KernelFeature.Raw6) ? _raw ?? RawSockets.Open(Port, Mark, out _) : null;
+        Listening listens = !on ? Listening.Off : raw is null ? Listening.ErrorQueues : Listening.Raw6;
         if (V4 is not null)
         {
-            UdpSetup.Listen(V4, ipv6: false, on, features);
+            UdpSetup.Listen(V4, ipv6: false, listens, features);
         }
 
         if (V6 is not null)
         {
-            UdpSetup.Listen(V6, ipv6: true, on, features);
+            UdpSetup.Listen(V6, ipv6: true, listens, features);
         }
 
-        Lanes.Listen(on);
+        Lanes.Listen(listens);
+        if (!ReferenceEquals(raw, _raw))
+        {
+            _raw?.Dispose();
+            _raw = raw;
+        }
     }
 
     public void Dispose()
     {
         Lanes.Dispose();
+        _raw?.Dispose();
         foreach (FileDescriptor? socket in (ReadOnlySpan<FileDescriptor?>)[V4, V6])
         {
             if (socket is not null)

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Buffers.Binary;
 using WgSharp.Crypto;
 
@@ -141,6 +142,23 @@ public sealed partial class Device : IDisposable
 
     /// <summary>In order of insertion.</summary>
     public IReadOnlyCollection<Peer> Peers => _peers;
+
+    /// <summary>Control loop: whose message it was that is quoted. Looks at every peer, and allocates nothing.</summary>
+    /// <param name="last">How many messages before the newest one count.</param>
+    public bool TryFindSender(in InetEndpoint remote, uint receiver, ulong counter, ulong last, [NotNullWhen(true)] out Peer? peer)
+    {
+        foreach (Peer candidate in _peers)
+        {
+            if (candidate.Path is { } path && path.Remote == remote && candidate.Keypairs.HasSentLately(receiver, counter, last))
+            {
+                peer = candidate;
+                return true;
+            }
+        }
+
+        peer = null;
+        return false;
+    }
 
     /// <summary>Receiver indices alive: handshakes under way and keypairs.</summary>
     internal int IndexCount => _indices.Count;

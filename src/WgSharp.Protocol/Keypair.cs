@@ -132,6 +132,14 @@ public sealed class Keypair
     /// <summary>A look ahead at what <see cref="TryReserve"/> would say to one message.</summary>
     public bool MaySend(Instant now) => !IsSendingOver(now) && Volatile.Read(ref _sendCounter) < Limits.RejectAfterMessages;
 
+    /// <summary>Whether this counter was given out, and is among the last ones.</summary>
+    /// <param name="last">How many those are.</param>
+    public bool HasSentLately(ulong counter, ulong last)
+    {
+        ulong taken = Volatile.Read(ref _sendCounter);
+        return counter < taken && taken - counter <= last;
+    }
+
     /// <summary>False once REJECT_AFTER_TIME or REJECT_AFTER_MESSAGES is reached: what arrives is dropped unopened.</summary>
     public bool MayReceive(Instant now) => !_birth.IsOlderThan(Limits.RejectAfterTime, now) && !ReplayWindow.IsExhausted;
 
@@ -191,6 +199,13 @@ public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next
     /// moved it: the answer to that message may be on its way sooner, and a peer that was restarted cannot read anything older.
     /// </summary>
     public Keypair? Sending => Next is { IsConfirmed: true } confirmed ? confirmed : Current;
+
+    /// <summary>Whether one of them gave out this counter for this receiver, among the <paramref name="last"/> ones.</summary>
+    internal bool HasSentLately(uint receiver, ulong counter, ulong last) =>
+        HasSentLately(Current, receiver, counter, last) || HasSentLately(Previous, receiver, counter, last) || HasSentLately(Next, receiver, counter, last);
+
+    private static bool HasSentLately(Keypair? keypair, uint receiver, ulong counter, ulong last) =>
+        keypair is not null && keypair.RemoteIndex == receiver && keypair.HasSentLately(counter, last);
 
     /// <summary>Slides a new keypair in (the kernel's add_new_keypair).</summary>
     /// <param name="first">Falls out, if not null.</param>

@@ -16,6 +16,7 @@ public sealed class PathReportTests : IDisposable
     [InlineData(true, KernelFeature.None)]
     [InlineData(false, KernelFeature.Mmsg)]
     [InlineData(true, KernelFeature.Mmsg)]
+    [InlineData(true, KernelFeature.Raw6)]
     public void A_whole_datagram_beyond_a_hop_is_reported_and_nobody_spins(bool ipv6, KernelFeature disabled)
     {
         using UdpSocket a = UdpDatagrams.Open(_net.Near, disabled, out _);
@@ -84,9 +85,9 @@ public sealed class PathReportTests : IDisposable
     }
 
     [Fact]
-    public void Data_over_ipv6_is_reported_too_and_what_follows_arrives_in_fragments()
+    public void Without_raw_sockets_data_over_ipv6_is_reported_too_and_what_follows_arrives_in_fragments()
     {
-        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out _);
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.Raw6, out _);
         using UdpSocket b = UdpDatagrams.Open(_net.Far, KernelFeature.None, out ushort port);
         using var waiter = new EpollWaiter(null, a, new KernelFeatures());
         byte[] datagram = Packets.Payload(RoutedNamespaces.Whole(ipv6: true));
@@ -97,48 +98,133 @@ public sealed class PathReportTests : IDisposable
         Assert.InRange(Assert.Single(UdpDatagrams.Receive(b, 1)).Train.FragmentSize, RoutedNamespaces.HopMtu - 8, RoutedNamespaces.HopMtu);
     }
 
+    [Fact]
+    public void Data_over_ipv6_is_reported_each_time_and_the_kernel_believes_nothing()
+    {
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out _);
+        using var waiter = new EpollWaiter(null, a, new KernelFeatures());
+        byte[] datagram = Packets.Payload(RoutedNamespaces.Whole(ipv6: true));
+        Endpoint endpoint = Packets.Endpoint("fd07::1", 9);
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.Equal(SendOutcome.Sent, i < 2 ? a.SendOne(datagram, endpoint, 0) : SendWhole(a, datagram, endpoint, 0));
+            PathReport report = Assert.Single(AwaitReports(a, waiter, 1));
+            Assert.Equal(RoutedNamespaces.HopMtu, report.Mtu);
+            Assert.Equal(endpoint.Remote, report.Remote);
+            Assert.Equal(datagram[..QuotedBytes.Size], ((ReadOnlySpan<byte>)report.Quote).ToArray());
+            Assert.Equal(1500, FreshMtu(a, ipv6: true));
+        }
+    }
+
+    [Theory]
+    [InlineData(KernelFeature.None, RoutedNamespaces.HopMtu)]
+    [InlineData(KernelFeature.Mmsg, RoutedNamespaces.HopMtu)]
+    [InlineData(KernelFeature.PktInfo, 1280)]
+    [InlineData(KernelFeature.Tos, 1300)]
+    public void What_is_larger_than_the_path_leaves_in_fragments_that_fit_and_in_order(KernelFeature disabled, int fragmentAt)
+    {
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, disabled, out ushort nearPort);
+        using UdpSocket b = UdpDatagrams.Open(_net.Far, KernelFeature.None, out ushort port);
+        Endpoint endpoint = Packets.Endpoint("fd07::1", port, source: "fd08::1");
+        PacketBatch batch = Packets.OutboundBatch();
+        byte[] before = Packets.Payload(100, seed: 1);
+        byte[] large = Packets.Payload((2 * 1441) + 77, seed: 2);
+        byte[] largest = Packets.Payload(60_001, seed: 3);
+        byte[] after = Packets.Payload(200, seed: 4);
+        Packets.AddRun(batch, before, before.Length, endpoint);
+        Packets.AddRun(batch, large, 1441, endpoint, 0x88);
+        Packets.AddRun(batch, largest, largest.Length, Packets.Endpoint("fd07::1", port));
+        Packets.AddRun(batch, after, after.Length, endpoint);
+        batch.OutboundRuns[1].FragmentAt = fragmentAt;
+        batch.OutboundRuns[2].FragmentAt = fragmentAt;
+        _net.Near.Run(() => a.Send(batch, 0, 4));
+        Assert.All(batch.OutboundRuns.Take(4), run => Assert.Equal(SendOutcome.Sent, run.Outcome));
+
+        List<ReceivedDatagram> received = UdpDatagrams.Receive(b, 6);
+        byte[][] expected = [before, large[..1441], large[1441..2882], large[2882..], largest, after];
+        Assert.Equal(expected, received.Select(one => one.Bytes));
+        Assert.All(received, one => Assert.Equal(nearPort, one.Train.Source.Port));
+        int[] fragmented = [1, 2, 4];
+        Assert.All(Enumerable.Range(0, 6), i => Assert.InRange(
+            received[i].Train.FragmentSize, fragmented.Contains(i) ? fragmentAt - 8 : 0, fragmented.Contains(i) ? fragmentAt : 0));
+        Assert.Equal(disabled == KernelFeature.Tos ? 0 : 0x88, received[1].Train.TrafficClass);
+        Assert.False(a.HasPathReports);
+    }
+
+    [Fact]
+    public void A_report_that_quotes_a_first_fragment_is_understood()
+    {
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out _);
+        using var waiter = new EpollWaiter(null, a, new KernelFeatures());
+        Endpoint endpoint = Packets.Endpoint("fd07::1", 9, source: "fd08::1");
+        PacketBatch batch = Packets.OutboundBatch();
+        byte[] message = Packets.Payload(2000);
+        Packets.AddRun(batch, message, message.Length, endpoint);
+        batch.OutboundRuns[0].FragmentAt = 1450;
+        _net.Near.Run(() => a.Send(batch, 0, 1));
+        PathReport report = Assert.Single(AwaitReports(a, waiter, 1));
+        Assert.Equal(RoutedNamespaces.HopMtu, report.Mtu);
+        Assert.Equal(endpoint.Remote, report.Remote);
+        Assert.Equal(message[..QuotedBytes.Size], ((ReadOnlySpan<byte>)report.Quote).ToArray());
+    }
+
+    [Fact]
+    public void What_routers_say_of_other_programs_wakes_nobody()
+    {
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out ushort port);
+        using var waiter = new EpollWaiter(null, a, new KernelFeatures());
+        _net.ForgeTooLarge(ipv6: true, 1300, (ushort)(port ^ 1), 9, [1]);
+        _net.Forge(ipv6: true, type: 1, code: 4, 0, port, 9, [1]);
+        _net.ForgeTooLarge(ipv6: true, 1290, port, 9, [1]);
+        Assert.Equal(1290, Assert.Single(AwaitReports(a, waiter, 1)).Mtu);
+        Assert.Equal(Readiness.None, waiter.Wait(SystemClock.Now));
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public void The_routes_mtu_is_what_the_kernel_learned_from_a_whole_datagram(bool ipv6)
     {
-        // Over IPv4 the kernel believes only while nobody listens; see ErrorQueue.
-        using UdpSocket a = UdpDatagrams.Open(_net.Near, ipv6 ? KernelFeature.None : KernelFeature.RecvErr, out _);
+        // The kernel believes only while nobody listens; see ErrorQueue.
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.RecvErr | KernelFeature.Raw6, out _);
         Assert.Equal(1500, FreshMtu(a, ipv6));
         Assert.Equal(SendOutcome.Sent, SendWhole(a, new byte[RoutedNamespaces.Whole(ipv6)], Packets.Endpoint(RoutedNamespaces.FarAddress(ipv6), 9), 0));
         AwaitMtu(a, ipv6, RoutedNamespaces.HopMtu);
     }
 
-    [Fact]
-    public void A_stranger_does_not_change_the_routes_mtu_over_ipv4()
+    [Theory]
+    [InlineData(false, 600)]
+    [InlineData(true, 1280)]
+    public void A_stranger_does_not_change_the_routes_mtu(bool ipv6, int mtu)
     {
         using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out ushort port);
         using var waiter = new EpollWaiter(null, a, new KernelFeatures());
         for (int i = 0; i < 20; i++)
         {
-            _net.ForgeTooLarge(ipv6: false, 600, port, (ushort)(1000 + i), [1, 2, 3]);
+            _net.ForgeTooLarge(ipv6, mtu, port, (ushort)(1000 + i), [1, 2, 3]);
         }
 
         List<PathReport> reports = AwaitReports(a, waiter, 20);
-        Assert.All(reports, report => Assert.Equal(600, report.Mtu));
+        Assert.All(reports, report => Assert.Equal(mtu, report.Mtu));
         Assert.All(reports, report => Assert.Equal(3, report.QuotedLength));
         Assert.Equal(Enumerable.Range(1000, 20), reports.Select(report => (int)report.Remote.Port));
-        Assert.Equal(1500, FreshMtu(a, ipv6: false));
+        Assert.Equal(1500, FreshMtu(a, ipv6));
 
         // The same stranger is believed by the kernel where nobody listens.
         a.ListenForPathReports(false);
-        _net.ForgeTooLarge(ipv6: false, 600, port, 9, [1, 2, 3]);
-        AwaitMtu(a, ipv6: false, 600);
+        _net.ForgeTooLarge(ipv6, mtu, port, 9, [1, 2, 3]);
+        AwaitMtu(a, ipv6, mtu);
         Assert.False(a.HasPathReports);
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Reports_that_find_a_lane_are_heard_too(bool ipv6)
+    [InlineData(false, KernelFeature.None)]
+    [InlineData(true, KernelFeature.None)]
+    [InlineData(true, KernelFeature.Raw6)]
+    public void Reports_that_find_a_lane_are_heard_too(bool ipv6, KernelFeature disabled)
     {
         using var device = new Device(SystemRandom.Fill);
-        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out ushort port);
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, disabled, out ushort port);
         using var waiter = new EpollWaiter(null, a, new KernelFeatures());
         var configuration = new DeviceConfiguration();
         for (byte i = 1; i <= 3; i++)
@@ -258,6 +344,7 @@ public sealed class PathReportTests : IDisposable
     {
         using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out _);
         a.ListenForPathReports(false);
+        Assert.Null(a.Sockets!.Raw);
         ushort port = _net.Near.Run(() => a.Open(0, 0));
         using var waiter = new EpollWaiter(null, a, new KernelFeatures());
         foreach (bool ipv6 in (bool[])[false, true])
@@ -267,7 +354,7 @@ public sealed class PathReportTests : IDisposable
             Assert.Equal(Readiness.None, waiter.Wait(SystemClock.Now));
         }
 
-        a.ListenForPathReports(true);
+        _net.Near.Run(() => a.ListenForPathReports(true));
         foreach (bool ipv6 in (bool[])[false, true])
         {
             _net.ForgeTooLarge(ipv6, 1290, port, 9, [1]);
@@ -291,6 +378,7 @@ public sealed class PathReportTests : IDisposable
         {
             a.ExpectErrors(ipv6: false); // as a waiter would
             a.ExpectErrors(ipv6: true);
+            a.ExpectTooBig();
             a.Receive(batch);
             taken += a.TakePathReports(reports);
         });

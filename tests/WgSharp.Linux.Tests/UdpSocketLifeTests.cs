@@ -163,7 +163,7 @@ public sealed class UdpSocketLifeTests : IDisposable
         }
 
         Assert.Equal(Libc.IP_PMTUDISC_OMIT, Option(udp.Sockets!.V4!, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER));
-        Assert.Equal(Libc.IPV6_PMTUDISC_DONT, Option(udp.Sockets!.V6!, Libc.IPPROTO_IPV6, Libc.IPV6_MTU_DISCOVER));
+        Assert.Equal(Libc.IPV6_PMTUDISC_OMIT, Option(udp.Sockets!.V6!, Libc.IPPROTO_IPV6, Libc.IPV6_MTU_DISCOVER));
         Assert.Equal(1, Option(udp.Sockets!.V6!, Libc.IPPROTO_IPV6, Libc.IPV6_V6ONLY));
     }
 

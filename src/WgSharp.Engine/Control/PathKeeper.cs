@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Microsoft.Extensions.Logging;
 using WgSharp.Engine.Mtu;
 using WgSharp.Protocol;
@@ -16,12 +17,20 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
     /// <summary>Of one peer in one turn: a search sends one after the other.</summary>
     private const int MostProbes = 8;
 
+    /// <summary>Searches among all peers for whoever sent what is quoted: in a second, since anybody can make us search.</summary>
+    private const int MostSearches = 100;
+
+    /// <summary>How long ago a quoted message may have been sent, in messages: what is under way on any path, and somewhat more.</summary>
+    private const ulong QuotedWithin = 1 << 16;
+
     private static readonly TimeSpan ReportAge = TimeSpan.FromSeconds(10);
 
     private readonly PathBudgets _budgets = new(io.Udp, link);
     private readonly SentMessage[] _sent = new SentMessage[Remembered];
     private readonly byte[] _probe = new byte[MtuProbes.MaxLength];
     private int _next;
+    private Instant _searchesSince;
+    private int _searches;
 
     /// <summary>The data path asked for it, or the path's own deadline is reached.</summary>
     public void Look(Peer peer, Instant now)
@@ -53,7 +62,7 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
         device.PlanPath(peer);
     }
 
-    /// <summary>What routers said since the last call. Believed only of a probe that was sent lately: anybody can send us ICMP.</summary>
+    /// <summary>What routers said since the last call. Believed only of a message that was sent lately, which they have to quote: anybody can send us ICMP.</summary>
     /// <returns>False if there was nothing.</returns>
     public bool TakeReports(Instant now)
     {
@@ -61,7 +70,7 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
         int count = io.Udp.HasPathReports ? io.Udp.TakePathReports(reports) : 0;
         foreach (ref readonly PathReport report in reports[..count])
         {
-            if (report.QuotedLength >= MessageSize.TransportHeader && TryFind(in report, now, out Peer? peer) && peer.Path is { } path && path.Remote == report.Remote)
+            if (report.QuotedLength >= MessageSize.TransportHeader && (TryFind(in report, now, out Peer? peer) || TrySearch(in report, now, out peer)) && peer.Path is { } path && path.Remote == report.Remote)
             {
                 path.Mtu.NoteTooBig(report.Mtu, now);
                 Look(peer, now);
@@ -88,6 +97,32 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
 
         peer = null;
         return false;
+    }
+
+    /// <summary>Who sent the message that is quoted, if it is no probe: its receiver index and counter are known to those alone whom it passed.</summary>
+    private bool TrySearch(in PathReport report, Instant now, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out Peer? peer)
+    {
+        peer = null;
+        ReadOnlySpan<byte> quote = report.Quote;
+        if (BinaryPrimitives.ReadUInt32LittleEndian(quote) != (uint)MessageType.TransportData || !TryBeginSearch(now))
+        {
+            return false;
+        }
+
+        uint receiver = BinaryPrimitives.ReadUInt32LittleEndian(quote[4..]);
+        ulong counter = BinaryPrimitives.ReadUInt64LittleEndian(quote[8..]);
+        return device.TryFindSender(report.Remote, receiver, counter, QuotedWithin, out peer);
+    }
+
+    private bool TryBeginSearch(Instant now)
+    {
+        if (_searchesSince.IsOlderThan(TimeSpan.FromSeconds(1), now))
+        {
+            _searchesSince = now;
+            _searches = 0;
+        }
+
+        return _searches++ < MostSearches;
     }
 
     private void SendProbes(Peer peer, Endpoint endpoint, PeerPath path, Instant now)

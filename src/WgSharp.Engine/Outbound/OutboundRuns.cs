@@ -41,10 +41,19 @@ internal static class OutboundRuns
                 TrafficClass = route.TrafficClass,
                 HopLimit = route.HopLimit,
                 Unsegmented = refusals.Refuses(route.Endpoint.Remote, stride, now),
+                FragmentAt = FragmentAt(stride, in route),
             };
             first += Extend(ref run, batch, first);
         }
     }
+
+    /// <summary>Routers fragment IPv4 where they must.</summary>
+    private static int FragmentAt(int message, in FrameRoute route) =>
+        route.Budget is { } budget
+        && route.Endpoint.Remote.Address.IsIPv6
+        && message + PathBudget.IPv6HeaderSize + PathBudget.UdpHeaderSize > budget.OuterMtu
+            ? budget.OuterMtu
+            : 0;
 
     /// <returns>How many of the packets from <paramref name="first"/> on became part of the run.</returns>
     private static int Extend(ref OutboundRun run, PacketBatch batch, int first)

@@ -165,6 +165,8 @@ internal sealed class RunSender(IUdpSocket udp, TunnelLink link, ILogger log)
         }
         else
         {
+            // Whether fragments pass is the question, and these are small enough for any path.
+            run.FragmentAt = run.Endpoint!.Remote.Address.IsIPv6 ? PathMtu.FloorIPv6 : 0;
             udp.Send(batch, 0, 1);
         }
 

@@ -70,14 +70,15 @@ internal sealed class StagedSender(TunnelIo io, TunnelLink link, RunSender sende
     private bool TakeStaged(Peer peer, Endpoint endpoint, Instant now)
     {
         _batch.Clear();
-        var padding = new Padding(link.Mtu, _budgets.Of(peer, endpoint, now).MaxInner(endpoint.Remote.Address.IsIPv6));
+        PathBudget budget = _budgets.Of(peer, endpoint, now);
+        var padding = new Padding(link.Mtu, budget.MaxInner(endpoint.Remote.Address.IsIPv6));
         while (_batch.RunCount < PortionRuns
             && _batch.PacketCount < PortionPackets
             && _batch.MessagesEnd + MessageSize.TransportOverhead + PacketBatch.MaxPacket + 16 <= _batch.Buffer.Length
             && peer.Staged.TryTake(_batch.Buffer.AsSpan(_batch.MessagesEnd + MessageSize.TransportHeader, PacketBatch.MaxPacket), out int length))
         {
             ReadOnlySpan<byte> content = _batch.Buffer.AsSpan(_batch.MessagesEnd + MessageSize.TransportHeader, length);
-            var route = new FrameRoute(peer, endpoint) { Padding = padding };
+            var route = new FrameRoute(peer, endpoint) { Padding = padding, Budget = budget };
             if (IpPacket.TryParse(content, out IpPacket packet))
             {
                 _ = RoutingLoop.TryHopLimit(content, in packet, out byte hopLimit); // it had hops left when it was staged

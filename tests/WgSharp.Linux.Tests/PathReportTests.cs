@@ -273,7 +273,7 @@ public sealed class PathReportTests : IDisposable
     [MemberData(nameof(Errors))]
     public void No_message_is_lost_or_late_because_of_an_error_about_another(bool ipv6, byte type, byte code)
     {
-        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out ushort port);
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.Raw6, out ushort port); // with it, IPv6 hears of no errors at all
         using UdpSocket b = UdpDatagrams.Open(_net.Far, KernelFeature.None, out ushort farPort);
         Endpoint endpoint = Packets.Endpoint(RoutedNamespaces.FarAddress(ipv6), farPort);
         for (int i = 0; i < 3; i++)

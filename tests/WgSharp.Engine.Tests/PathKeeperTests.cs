@@ -1,0 +1,119 @@
+using System.Security.Cryptography;
+using Microsoft.Extensions.Logging.Abstractions;
+using WgSharp.Protocol;
+
+namespace WgSharp.Engine.Tests;
+
+/// <summary>What routers say of our messages, and what only somebody says who says so.</summary>
+public sealed class PathKeeperTests : DataPathFixture
+{
+    private readonly ReportingUdp _reporting = new();
+    private readonly PathKeeper _keeper;
+    private readonly Peer _peer;
+    private readonly PathReport _report;
+
+    public PathKeeperTests()
+    {
+        var io = new TunnelIo(_tunA, _reporting, () => _moment, _ => _waiter, RandomNumberGenerator.Fill);
+        var link = new TunnelLink(_a, _waiter);
+        _keeper = new PathKeeper(io, _a, link, new StagedSender(io, link, new RunSender(_reporting, link, NullLogger.Instance)), NullLogger.Instance);
+        _peer = _a.Peers.First();
+        _keeper.Look(_peer, _moment.Now);
+        Assert.True(_peer.Keypairs.Current!.TryReserve(10, _moment.Now, out ulong first));
+        _report = Report(_peer.Keypairs.Current.RemoteIndex, first + 9);
+    }
+
+    [Fact]
+    public void A_report_that_quotes_a_message_which_was_sent_is_believed()
+    {
+        Assert.True(Take(_report));
+        Assert.Equal((1400, MtuOrigin.Icmp), (_peer.Path!.Budget.OuterMtu, _peer.Path.Budget.Origin));
+    }
+
+    [Fact]
+    public void A_report_that_quotes_anything_else_is_not_believed()
+    {
+        uint index = _peer.Keypairs.Current!.RemoteIndex;
+        Assert.True(_peer.Keypairs.Current.TryReserve(100_000, _moment.Now, out ulong first));
+        PathReport elsewhere = Report(index, first);
+        elsewhere.Remote = EndpointA;
+        PathReport cut = Report(index, first + 99_999);
+        cut.QuotedLength = 15;
+        PathReport noData = Report(index, first + 99_999);
+        noData.Quote[0] = 1;
+        foreach (PathReport report in (PathReport[])[Report(index ^ 1, first + 99_999), Report(index, first + 100_000), Report(index, first), elsewhere, cut, noData])
+        {
+            Assert.True(Take(report));
+            Assert.Equal(1500, _peer.Path!.Budget.OuterMtu);
+        }
+    }
+
+    [Fact]
+    public void Whoever_guesses_all_the_time_is_searched_for_a_hundred_times_a_second_and_costs_no_memory()
+    {
+        PathReport guess = Report(_peer.Keypairs.Current!.RemoteIndex ^ 1, 0);
+        Allocations.AssertNone(100, () => Take(guess));
+        Take(_report);
+        Assert.Equal(1500, _peer.Path!.Budget.OuterMtu);
+        _moment = _moment with { Now = _moment.Now + TimeSpan.FromSeconds(1) };
+        Take(_report);
+        Assert.Equal(1400, _peer.Path.Budget.OuterMtu);
+    }
+
+    private static PathReport Report(uint receiver, ulong counter)
+    {
+        var report = new PathReport { Kind = PathReportKind.PacketTooBig, Mtu = 1400, Remote = EndpointB, QuotedLength = QuotedBytes.Size };
+        TransportData.WriteHeader(report.Quote, receiver, counter);
+        return report;
+    }
+
+    private bool Take(in PathReport report)
+    {
+        _reporting.Next = report;
+        _reporting.HasPathReports = true;
+        return _keeper.TakeReports(_moment.Now);
+    }
+
+    /// <summary>Sends nothing and says what it is told to.</summary>
+    private sealed class ReportingUdp : IUdpSocket
+    {
+        public PathReport Next { get; set; }
+
+        public bool HasPathReports { get; set; }
+
+        public int TakePathReports(Span<PathReport> reports)
+        {
+            reports[0] = Next;
+            HasPathReports = false;
+            return 1;
+        }
+
+        public ushort Open(ushort port, uint fwmark) => port;
+
+        public void Try(ushort port, uint fwmark)
+        {
+        }
+
+        public void Close()
+        {
+        }
+
+        public void SetMark(uint fwmark)
+        {
+        }
+
+        public IoStatus Receive(PacketBatch batch) => IoStatus.WouldBlock;
+
+        public void Send(PacketBatch batch, int first, int count)
+        {
+        }
+
+        public int PathMtu(Endpoint endpoint, Instant now) => 1500;
+
+        public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) => SendOutcome.Lost;
+
+        public void Dispose()
+        {
+        }
+    }
+}

@@ -120,6 +120,11 @@ public sealed class FrameFitTests : FittedPathFixture
         WireFrame super = OffloadBatches.Super(flow, 12_320, 1232);
         Assert.Equal(10, CarryAnyhow(MtuPolicy.Auto, [super], out List<byte[]> told).Count);
         Assert.Empty(told);
+
+        // And one that is shorter than its segments may be counts as long as it is.
+        WireFrame small = OffloadBatches.Super(flow with { IsIPv6 = false }, 600, 1400);
+        Assert.Single(CarryAnyhow(MtuPolicy.Auto, [small], out told));
+        Assert.Empty(told);
     }
 
     // ---- single packets ----

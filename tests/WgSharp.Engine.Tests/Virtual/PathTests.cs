@@ -334,7 +334,23 @@ public sealed class PathTests
         Assert.Equal(0, pair.HostB.EchoRequests);
         Assert.Equal((1500, MtuOrigin.Route), (pair.Budget.OuterMtu, pair.Budget.Origin));
         pair.A.KnowOwnAddresses(TunnelPair.Address("fd00::1"));
-        pair.A.Udp.LinkMtu = 1499; // any reason to look
+        pair.SecondsUntil(() => pair.Budget.OuterMtu == 1400, atMost: 12);
+    }
+
+    [Fact]
+    public void A_peer_that_cannot_be_asked_is_when_its_allowed_IPs_name_its_address()
+    {
+        using var pair = new PathPair(forwards: true);
+        pair.HostB.SendsBack = pair.HostB.SaysTimeExceeded = false;
+        pair.A.Configure(pair.B.PublicKey, peer =>
+        {
+            peer.ReplaceAllowedIps = true;
+            peer.AllowedIps.Add(new AllowedIpChange(PathPair.Prefix("10.0.0.2", 31), Remove: false));
+        });
+        pair.Narrow(1400);
+        pair.Run(20);
+        Assert.Equal((1500, MtuOrigin.Route), (pair.Budget.OuterMtu, pair.Budget.Origin));
+        pair.A.Configure(pair.B.PublicKey, peer => peer.AllowedIps.Add(new AllowedIpChange(PathPair.Prefix("10.0.0.2", 32), Remove: false)));
         pair.SecondsUntil(() => pair.Budget.OuterMtu == 1400, atMost: 12);
     }
 

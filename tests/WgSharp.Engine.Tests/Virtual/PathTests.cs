@@ -270,8 +270,10 @@ public sealed class PathTests
         using var pair = new PathPair();
         pair.Wire.KeepsSeen = true;
         pair.Wire.Fate = (datagram, _) => datagram.DontFragment || datagram.OuterSize > 1000 ? [] : [VirtualWire.Latency];
+        long before = pair.A.Snapshot.TxBytes;
         pair.Run(0.3, () => pair.HostA.Send(600, isIPv6: false));
         pair.Wire.AdvanceSeconds(60);
+        Assert.Equal(pair.Wire.Seen.Where(d => d.From == pair.A.Address).Sum(d => d.Bytes.Length), pair.A.Snapshot.TxBytes - before);
         Assert.InRange(pair.Wire.Seen.Count(d => d.DontFragment), 6, 30);
         Assert.Equal(0, pair.Wire.Count(MessageType.HandshakeInitiation, pair.A));
         Assert.Equal(0, pair.Wire.Count(MessageType.HandshakeInitiation, pair.B));

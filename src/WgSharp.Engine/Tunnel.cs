@@ -114,7 +114,7 @@ public sealed class Tunnel : IDisposable
     }
 
     /// <summary>Any thread: the interface's own addresses have changed. Answers to probes of the paths come to them.</summary>
-    public void OwnAddressesChanged(IReadOnlyList<InetAddress> addresses) => _link.OwnAddresses = addresses;
+    public void OwnAddressesChanged(IReadOnlyList<InetAddress> addresses) => Control.Mailbox.Invoke(_ => Control.OwnAddressesChanged(addresses));
 
     /// <summary>Any thread: what is known of the paths that are in use.</summary>
     public IReadOnlyList<(PublicKey Peer, PathBudget Budget)> Paths() => Control.Mailbox.Invoke<IReadOnlyList<(PublicKey, PathBudget)>>(

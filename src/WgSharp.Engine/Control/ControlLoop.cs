@@ -159,6 +159,14 @@ internal sealed class ControlLoop
     public bool Configure(DeviceConfiguration configuration, Moment moment)
     {
         _port.Configure(configuration, moment);
+        LookAtPaths();
+        return true;
+    }
+
+    public bool OwnAddressesChanged(IReadOnlyList<InetAddress> addresses)
+    {
+        _link.OwnAddresses = addresses;
+        LookAtPaths();
         return true;
     }
 
@@ -186,6 +194,18 @@ internal sealed class ControlLoop
         }
 
         return up;
+    }
+
+    /// <summary>Whom to ask about the paths may have changed: whoever could not be asked before waits for that.</summary>
+    private void LookAtPaths()
+    {
+        foreach (Peer peer in _device.Peers)
+        {
+            if (peer.Path is not null)
+            {
+                _device.Raise(peer, Attention.Path);
+            }
+        }
     }
 
     // ---- handshakes ----

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using WgSharp.Crypto;
 using WgSharp.Engine.Mtu;
 using WgSharp.Engine.Offload;
 using WgSharp.Engine.Tests.Offload;
@@ -119,6 +120,12 @@ public sealed class FrameFitTests : FittedPathFixture
         var flow = new Flow { IsTcp = false, IsIPv6 = true };
         WireFrame super = OffloadBatches.Super(flow, 12_320, 1232);
         Assert.Equal(10, CarryAnyhow(MtuPolicy.Auto, [super], out List<byte[]> told).Count);
+        Assert.Empty(told);
+
+        // And one that is shorter than its segments may be counts as long as it is.
+        WireFrame small = OffloadBatches.Super(flow with { IsIPv6 = false }, 600, 1400);
+        Assert.True(PeerOfA.Path!.Budget.IsHard);
+        Assert.Single(CarryAnyhow(MtuPolicy.Auto, [small], out told));
         Assert.Empty(told);
     }
 
@@ -392,6 +399,29 @@ public sealed class FrameFitTests : FittedPathFixture
         // At the endpoint that it is at now.
         Configure(_a, null, PeerOfA.PublicKey, "10.0.0.200", new InetEndpoint(EndpointB.Address, 9));
         Assert.True(Asks(small));
+    }
+
+    [Fact]
+    public void Each_peers_frames_are_fitted_to_its_own_path()
+    {
+        using PrivateKey key = TunnelPair.NewKey();
+        var configuration = new DeviceConfiguration();
+        var elsewhere = new InetEndpoint(TunnelPair.Address("192.0.2.77"), 7);
+        var other = new PeerConfiguration { PublicKey = X25519.PublicKeyOf(key), Endpoint = elsewhere };
+        other.AllowedIps.Add(new AllowedIpChange(IpPrefix.Of(TunnelPair.Address("10.0.0.7"), 32), Remove: false));
+        configuration.Peers.Add(other);
+        _a.Apply(configuration, _moment);
+        Peer narrow = _a.Peers.Last();
+        narrow.FollowPath(elsewhere, 1500, MtuPolicy.Auto, _moment.Now).Mtu.NoteTooBig(1280, _moment.Now);
+
+        byte[] ours = Datagram(isIPv6: false, 1440, dontFragment: false);
+        byte[] others = [.. ours];
+        others[19] = 7;
+        Assert.Equal([ours, ours], Carry(Plain(ours), Plain(others), Plain(ours), Plain(others)));
+        Assert.Equal(4, narrow.Staged.Count);
+        byte[] piece = new byte[2000];
+        Assert.True(narrow.Staged.TryTake(piece, out int length));
+        Assert.InRange(length, 20, MaxInner(1280));
     }
 
     // ---- allocation ----

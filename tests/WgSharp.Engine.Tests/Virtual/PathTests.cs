@@ -270,8 +270,10 @@ public sealed class PathTests
         using var pair = new PathPair();
         pair.Wire.KeepsSeen = true;
         pair.Wire.Fate = (datagram, _) => datagram.DontFragment || datagram.OuterSize > 1000 ? [] : [VirtualWire.Latency];
+        long before = pair.A.Snapshot.TxBytes;
         pair.Run(0.3, () => pair.HostA.Send(600, isIPv6: false));
         pair.Wire.AdvanceSeconds(60);
+        Assert.Equal(pair.Wire.Seen.Where(d => d.From == pair.A.Address).Sum(d => d.Bytes.Length), pair.A.Snapshot.TxBytes - before);
         Assert.InRange(pair.Wire.Seen.Count(d => d.DontFragment), 6, 30);
         Assert.Equal(0, pair.Wire.Count(MessageType.HandshakeInitiation, pair.A));
         Assert.Equal(0, pair.Wire.Count(MessageType.HandshakeInitiation, pair.B));
@@ -334,7 +336,23 @@ public sealed class PathTests
         Assert.Equal(0, pair.HostB.EchoRequests);
         Assert.Equal((1500, MtuOrigin.Route), (pair.Budget.OuterMtu, pair.Budget.Origin));
         pair.A.KnowOwnAddresses(TunnelPair.Address("fd00::1"));
-        pair.A.Udp.LinkMtu = 1499; // any reason to look
+        pair.SecondsUntil(() => pair.Budget.OuterMtu == 1400, atMost: 12);
+    }
+
+    [Fact]
+    public void A_peer_that_cannot_be_asked_is_when_its_allowed_IPs_name_its_address()
+    {
+        using var pair = new PathPair(forwards: true);
+        pair.HostB.SendsBack = pair.HostB.SaysTimeExceeded = false;
+        pair.A.Configure(pair.B.PublicKey, peer =>
+        {
+            peer.ReplaceAllowedIps = true;
+            peer.AllowedIps.Add(new AllowedIpChange(PathPair.Prefix("10.0.0.2", 31), Remove: false));
+        });
+        pair.Narrow(1400);
+        pair.Run(20);
+        Assert.Equal((1500, MtuOrigin.Route), (pair.Budget.OuterMtu, pair.Budget.Origin));
+        pair.A.Configure(pair.B.PublicKey, peer => peer.AllowedIps.Add(new AllowedIpChange(PathPair.Prefix("10.0.0.2", 32), Remove: false)));
         pair.SecondsUntil(() => pair.Budget.OuterMtu == 1400, atMost: 12);
     }
 

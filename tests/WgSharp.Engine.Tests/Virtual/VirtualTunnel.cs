@@ -175,7 +175,7 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
     /// <summary>A packet as it is read from the TUN; sent with the next turn.</summary>
     public void Inject(byte[] packet) => _tun.Inject(packet);
 
-    public void KnowOwnAddresses(params InetAddress[] addresses) => _tunnel.OwnAddressesChanged(addresses);
+    public void KnowOwnAddresses(params InetAddress[] addresses) => Command(_ => _tunnel.Control.OwnAddressesChanged(addresses));
 
     /// <summary>A UDP packet from one inner address to another.</summary>
     public static byte[] Inner(byte from, byte to, ReadOnlySpan<byte> content)

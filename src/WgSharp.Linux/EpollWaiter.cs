@@ -8,7 +8,8 @@ namespace WgSharp.Linux;
 /// <summary>
 /// One thread's way to sleep: an epoll instance over the TUN, the UDP sockets, an eventfd for <see cref="Wake"/> and a timerfd on
 /// CLOCK_BOOTTIME for the deadline. Level-triggered: what was not read to the end is reported again. Only a TUN that is gone stays
-/// ready for ever, and that is reported as such.
+/// ready for ever, and that is reported as such. The eventfd alone is edge-triggered: each write is told once and nobody reads it, so that no
+/// read can take a wake away that came in the meantime.
 /// </summary>
 public sealed unsafe class EpollWaiter : IWaiter
 {
@@ -34,7 +35,7 @@ public sealed unsafe class EpollWaiter : IWaiter
     private readonly UdpSocket? _udp;
     private Instant _armed = Instant.Never;
 
-    /// <summary>1 from a wake until its wait returned: further wakes need no system call.</summary>
+    /// <summary>1 from a wake until its wait returns: further wakes need no system call.</summary>
     private int _wakePending;
 
     /// <param name="tun">The TUN to watch, or null.</param>
@@ -44,7 +45,7 @@ public sealed unsafe class EpollWaiter : IWaiter
         _epoll = FileDescriptor.Required(Libc.epoll_create1(Libc.O_CLOEXEC), "epoll_create1");
         _wake = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
         _timer = CreateTimer(features, out _timerClock);
-        Add(_epoll, _wake, WakeKey);
+        Add(_epoll, _wake, WakeKey, Libc.EPOLLIN | Libc.EPOLLET);
         Add(_epoll, _timer, TimerKey);
         Add(_epoll, tun?.Descriptor, TunKey);
 
@@ -196,8 +197,7 @@ public sealed unsafe class EpollWaiter : IWaiter
             switch (KeyOf(events, i))
             {
                 case WakeKey:
-                    // In this order: a wake that comes in between finds it pending, and what it is about was done before this returns.
-                    Drain(_wake);
+                    // A wake before this finds it pending, and what it is about was done before this returns; one after this writes again.
                     Interlocked.Exchange(ref _wakePending, 0);
                     ready |= Readiness.Woken;
                     break;
@@ -240,11 +240,11 @@ public sealed unsafe class EpollWaiter : IWaiter
         return ready;
     }
 
-    /// <summary>eventfd and timerfd both hold one counter, which a read takes.</summary>
-    private static void Drain(FileDescriptor counter)
+    /// <summary>Reads how often the timer went off, after which it is ready no more.</summary>
+    private static void Drain(FileDescriptor timer)
     {
-        ulong value;
-        Libc.read(counter, &value, sizeof(ulong));
+        ulong times;
+        Libc.read(timer, &times, sizeof(ulong));
     }
 
     private static FileDescriptor? CreateTimer(KernelFeatures features, out int clock)

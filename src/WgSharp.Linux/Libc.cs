@@ -206,6 +206,7 @@ internal static unsafe partial class Libc
     internal const uint EPOLLIN = 1;
     internal const uint EPOLLERR = 8;
     internal const uint EPOLLHUP = 16;
+    internal const uint EPOLLET = 1u << 31;
     internal const int TFD_TIMER_ABSTIME = 1;
     internal const int TFD_TIMER_CANCEL_ON_SET = 2;
     internal const int CLOCK_REALTIME = 0;

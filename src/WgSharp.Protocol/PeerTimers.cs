@@ -304,11 +304,7 @@ internal sealed class PeerTimers
         }
     }
 
-    private void StopPersistentKeepalive()
-    {
-        _persistentFrom = Instant.Never;
-        _persistentIsDue = false;
-    }
+    private void StopPersistentKeepalive() => _persistentFrom = Instant.Never;
 
     private void ArmRetransmit(Instant deadline)
     {

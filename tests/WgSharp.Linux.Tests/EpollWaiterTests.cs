@@ -90,6 +90,34 @@ public sealed class EpollWaiterTests : IDisposable
     }
 
     [Fact]
+    public void No_wake_is_lost_in_a_storm_of_them()
+    {
+        using var waiter = new EpollWaiter(null, null, new KernelFeatures());
+        bool isOver = false;
+        var waker = new Thread(() =>
+        {
+            // Always at it, so that one comes in wherever the sleeper is.
+            while (!Volatile.Read(ref isOver))
+            {
+                waiter.Wake();
+            }
+        });
+        waker.Start();
+        try
+        {
+            for (int i = 0; i < 5000; i++)
+            {
+                Assert.True(waiter.Wait(SystemClock.Now + _patience) == Readiness.Woken, $"Nothing woke the sleeper any more after {i} times.");
+            }
+        }
+        finally
+        {
+            Volatile.Write(ref isOver, true);
+            waker.Join();
+        }
+    }
+
+    [Fact]
     public void A_wake_after_disposal_does_nothing()
     {
         var waiter = new EpollWaiter(null, null, new KernelFeatures());

@@ -62,6 +62,91 @@ public sealed class KeypairsTests
         Assert.Same(next, keypairs.Sending);
     }
 
+    [Fact]
+    public void Who_follows_the_peer_sends_with_what_was_previous_and_still_receives_with_what_was_current()
+    {
+        Keypair previous = New(initiator: false);
+        Keypair current = New(initiator: true);
+        var keypairs = new Keypairs(previous, current, null) { FollowsPeer = true };
+        Assert.Equal(new Keypairs(current, previous, null) { FollowsPeer = true }, keypairs.Follow());
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_keypair_serves_for_less_than_180_seconds_either_way(bool initiator)
+    {
+        Keypair keypair = New(initiator);
+        Assert.True(keypair.MaySend(JustBefore(180)));
+        Assert.True(keypair.MayReceive(JustBefore(180)));
+        Assert.True(keypair.TryReserve(1, JustBefore(180), out _));
+        Assert.False(keypair.MaySend(After(180)));
+        Assert.False(keypair.MayReceive(After(180)));
+        Assert.False(keypair.TryReserve(1, After(180), out _));
+    }
+
+    [Fact]
+    public void The_initiator_wants_a_new_session_when_it_sends_after_120_seconds_and_when_it_receives_after_165()
+    {
+        Keypair keypair = New(initiator: true);
+        Assert.False(keypair.WantsRekeyOnSend(JustBefore(120)));
+        Assert.True(keypair.WantsRekeyOnSend(After(120)));
+        Assert.False(keypair.TakeRekeyOnReceive(JustBefore(165)));
+        Assert.True(keypair.TakeRekeyOnReceive(After(165)));
+        Assert.False(keypair.TakeRekeyOnReceive(After(166)));
+    }
+
+    [Fact]
+    public void The_responder_wants_none_for_its_age()
+    {
+        Keypair keypair = New(initiator: false);
+        Assert.False(keypair.WantsRekeyOnSend(After(179)));
+        Assert.False(keypair.TakeRekeyOnReceive(After(179)));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Either_end_wants_a_new_session_when_it_sends_more_than_2_to_the_60_messages(bool initiator)
+    {
+        Keypair keypair = New(initiator);
+        keypair.SetSendCounter(Limits.RekeyAfterMessages);
+        Assert.False(keypair.WantsRekeyOnSend(After(1)));
+        keypair.SetSendCounter(Limits.RekeyAfterMessages + 1);
+        Assert.True(keypair.WantsRekeyOnSend(After(1)));
+    }
+
+    [Fact]
+    public void Under_a_former_private_key_is_received_to_the_end_and_nothing_sent_or_asked_for()
+    {
+        Keypair keypair = New(initiator: true);
+        keypair.SetSendCounter(Limits.RekeyAfterMessages + 1);
+        keypair.ExpireSending();
+        Assert.False(keypair.MaySend(After(1)));
+        Assert.False(keypair.TryReserve(1, After(1), out _));
+        Assert.False(keypair.WantsRekeyOnSend(After(170)));
+        Assert.False(keypair.TakeRekeyOnReceive(After(170)));
+        Assert.True(keypair.MayReceive(JustBefore(180)));
+    }
+
+    [Fact]
+    public void A_keypair_that_is_retired_twice_still_belongs_to_whoever_is_using_it()
+    {
+        Keypair keypair = New(initiator: true);
+        Assert.True(keypair.TryLease());
+        keypair.Retire();
+        keypair.Retire();
+        Assert.False(keypair.IsWiped);
+        keypair.Release();
+        Assert.True(keypair.IsWiped);
+        keypair.Retire();
+        Assert.False(keypair.TryLease());
+    }
+
+    private static Instant After(int seconds) => new Instant(1) + TimeSpan.FromSeconds(seconds);
+
+    private static Instant JustBefore(int seconds) => new(After(seconds).Nanoseconds - 1);
+
     private static Keypair[] Dropped(Keypair? first, Keypair? second) => [.. new[] { first, second }.OfType<Keypair>()];
 
     private Keypair New(bool initiator) => new(_peer, 1, 2, initiator, new byte[32], new byte[32], new Instant(1));

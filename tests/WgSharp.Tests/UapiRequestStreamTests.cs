@@ -1,4 +1,5 @@
 using System.Text;
+using WgSharp.Crypto;
 using static WgSharp.Tests.UapiRequests;
 
 namespace WgSharp.Tests;
@@ -162,6 +163,97 @@ public class UapiRequestStreamTests
         request.Read("nonsense\n"u8, endOfStream: false);
 
         Assert.True(privateKey.IsZero);
+    }
+
+    [Fact]
+    public void Of_two_keys_the_first_is_wiped_when_the_second_comes()
+    {
+        using var request = new UapiRequest(Plenty);
+        request.Read(Encoding.UTF8.GetBytes($"set=1\nprivate_key={KeyA}\n"), endOfStream: false);
+        PrivateKey first = request.Configuration.PrivateKey!;
+        request.Read(Encoding.UTF8.GetBytes($"private_key={KeyB}\n"), endOfStream: false);
+        PrivateKey second = request.Configuration.PrivateKey!;
+        Assert.True(first.IsZero);
+        Assert.False(second.IsZero);
+        request.Read(Encoding.UTF8.GetBytes($"private_key={Zeros}\npublic_key={KeyA}\npreshared_key={KeyA}\n"), endOfStream: false);
+        Assert.True(second.IsZero);
+        Assert.True(request.Configuration.RemovePrivateKey);
+        Assert.Null(request.Configuration.PrivateKey);
+        PresharedKey psk = request.Configuration.Peers[0].PresharedKey!;
+        request.Read(Encoding.UTF8.GetBytes($"preshared_key={KeyB}\n"), endOfStream: false);
+        Assert.True(psk.IsZero);
+        Assert.Equal(Convert.FromHexString(KeyB), request.Configuration.Peers[0].PresharedKey!.Span.ToArray());
+    }
+
+    [Fact]
+    public void Nothing_is_kept_of_what_stands_before_or_behind_an_error()
+    {
+        using var request = new UapiRequest(Plenty);
+        request.Read(Encoding.UTF8.GetBytes($"set=1\nprivate_key={KeyA}\npublic_key={KeyA}\npreshared_key={KeyA}\npublic_key={KeyB}\npreshared_key={KeyB}\n"), endOfStream: false);
+        PresharedKey[] keys = [.. request.Configuration.Peers.Select(peer => peer.PresharedKey!)];
+        request.Read(Encoding.UTF8.GetBytes($"nonsense\npublic_key={KeyA}\npreshared_key={KeyA}\nlisten_port=5\n"), endOfStream: false);
+        Assert.Equal(2, keys.Length);
+        Assert.All(keys, key => Assert.True(key.IsZero));
+        Assert.Empty(request.Configuration.Peers);
+        Assert.Null(request.Configuration.PrivateKey);
+
+        using UapiRequest device = Set("nonsense", $"private_key={KeyA}", "listen_port=5");
+        Assert.Null(device.Configuration.PrivateKey);
+        Assert.Null(device.Configuration.ListenPort);
+    }
+
+    [Theory]
+    [InlineData(UapiRequest.MaxLine, 0)]
+    [InlineData(UapiRequest.MaxLine + 1, EInval)]
+    public void A_line_may_have_1024_bytes_whether_it_comes_whole_or_in_pieces(int length, int errno)
+    {
+        byte[] line = Encoding.UTF8.GetBytes("listen_port=" + new string('0', length - 13) + "7");
+        Assert.Equal(length, line.Length);
+        using UapiRequest whole = Parse([.. "set=1\n"u8, .. line, .. "\n\n"u8]);
+        Assert.Equal(errno, whole.Error);
+
+        using var pieces = new UapiRequest(Plenty);
+        pieces.Read("set=1\n"u8, endOfStream: false);
+        Assert.Equal(errno == 0 ? 0 : length, pieces.Read(line, endOfStream: false));
+        Assert.Equal(errno, pieces.Error);
+        pieces.Read(errno == 0 ? [.. line, .. "\n\n"u8] : "\n\n"u8, endOfStream: false);
+        Assert.True(pieces.IsComplete);
+        Assert.Equal(errno, pieces.Error);
+        Assert.Equal(errno == 0 ? (ushort)7 : null, pieces.Configuration.ListenPort);
+    }
+
+    [Fact]
+    public void A_request_begins_with_its_first_byte_and_not_with_a_stream_that_ends()
+    {
+        using UapiRequest none = Parse(string.Empty, endOfStream: true);
+        Assert.False(none.IsStarted);
+        Assert.True(none.IsComplete);
+
+        using UapiRequest some = Parse("s");
+        Assert.True(some.IsStarted);
+        Assert.False(some.IsComplete);
+        some.Read([], endOfStream: false);
+        Assert.True(some.IsStarted);
+    }
+
+    [Fact]
+    public void What_is_taken_for_a_request_is_given_back_once()
+    {
+        var budget = new UapiMemory((2 * MemoryPrice.RequestedPeer) + MemoryPrice.RequestedAllowedIp, _ => true);
+        byte[] fitting = Encoding.UTF8.GetBytes($"set=1\npublic_key={KeyA}\nallowed_ip=::/0\npublic_key={KeyB}\n\n");
+        byte[] larger = Encoding.UTF8.GetBytes($"set=1\npublic_key={KeyA}\nallowed_ip=::/0\nallowed_ip=::/1\npublic_key={KeyB}\n\n");
+        for (int i = 0; i < 3; i++)
+        {
+            var request = new UapiRequest(budget);
+            request.Read(fitting, endOfStream: false);
+            Assert.Equal(0, request.Error);
+            Assert.Single(request.Configuration.Peers[0].AllowedIps);
+            request.Dispose();
+            request.Dispose();
+            using var tooLarge = new UapiRequest(budget);
+            tooLarge.Read(larger, endOfStream: false);
+            Assert.Equal(ENoMem, tooLarge.Error);
+        }
     }
 
     [Theory]

@@ -283,6 +283,109 @@ public sealed class GroCoalescerTests
         Assert.Equal(1, batch.FrameCount);
     }
 
+    // ---- bounds of the tables ----
+
+    [Fact]
+    public void A_batch_with_more_packets_than_the_coalescer_was_made_for_is_refused()
+    {
+        PacketBatch batch = OffloadBatches.Opened(Stream(new Flow(), 3), 8);
+        Assert.Throws<ArgumentOutOfRangeException>(() => new GroCoalescer(GroFeatures.All, 2, 8).Coalesce(batch, 0));
+    }
+
+    [Theory]
+    [InlineData(3, 8)]
+    [InlineData(8, 3)]
+    public void Frames_beyond_what_batch_and_coalescer_both_hold_are_left_for_the_next_call(int ofBatch, int ofCoalescer)
+    {
+        List<byte[]> packets = [.. Enumerable.Range(0, 4).SelectMany(i => Stream(new Flow { SourcePort = (ushort)i }, 2))];
+        PacketBatch batch = OffloadBatches.Opened(packets, ofBatch);
+        GroCoalescer coalescer = new(GroFeatures.All, batch.Slots.Length, ofCoalescer);
+        Assert.Equal(6, coalescer.Coalesce(batch, 0));
+        Assert.Equal([2, 2, 2], batch.Frames.Take(batch.FrameCount).Select(frame => frame.SliceCount));
+        Assert.Equal(8, coalescer.Coalesce(batch, 6));
+        Assert.Equal([2], batch.Frames.Take(batch.FrameCount).Select(frame => frame.SliceCount));
+    }
+
+    [Fact]
+    public void Of_more_flows_than_a_place_holds_the_one_that_came_first_makes_room()
+    {
+        Flow[] flows = [.. FlowsOfOnePlace(6)];
+        List<byte[]>[] streams = [.. flows.Select(flow => Stream(flow, 2))];
+        int[] second = [2, 3, 4, 5, 0, 1];
+        Assert.Equal([1, 1, 2, 2, 2, 2, 1, 1], Counts([.. streams.Select(stream => stream[0]), .. second.Select(i => streams[i][1])]));
+    }
+
+    [Fact]
+    public void A_flow_that_has_ended_makes_room_before_any_other()
+    {
+        Flow[] flows = [.. FlowsOfOnePlace(5)];
+        List<byte[]>[] streams = [.. flows.Select((flow, i) => Stream(flow, 2, push: i == 3))];
+        List<byte[]> elsewhere = Stream(FlowOfAnotherPlace(), 1);
+        int[] second = [0, 1, 2, 4];
+        List<byte[]> packets =
+            [.. elsewhere, .. streams.Take(4).Select(stream => stream[0]), streams[3][1], streams[4][0], .. second.Select(i => streams[i][1])];
+        Assert.Equal([1, 2, 2, 2, 2, 2], Counts(packets));
+    }
+
+    // ---- what was refused ----
+
+    [Fact]
+    public void Only_what_was_joined_and_refused_is_taken_apart()
+    {
+        List<byte[]>[] streams = [.. Enumerable.Range(0, 4).Select(i => Stream(new Flow { SourcePort = (ushort)i }, i == 1 ? 1 : 3))];
+        PacketBatch batch = OffloadBatches.Opened([.. streams.SelectMany(stream => stream)], 64);
+        GroCoalescer coalescer = new(GroFeatures.All, batch.Slots.Length, 64);
+        coalescer.Coalesce(batch, 0);
+        Assert.Equal([3, 1, 3, 3], batch.Frames.Take(batch.FrameCount).Select(frame => frame.SliceCount));
+        batch.Frames[0].Refused = batch.Frames[1].Refused = batch.Frames[3].Refused = true;
+        Assert.True(coalescer.Uncoalesce(batch));
+        Assert.Equal([.. streams[0], .. streams[3]], OffloadBatches.Frames(batch).Select(frame => frame.Bytes));
+
+        // Whatever becomes of these, they are whole already.
+        batch.Frames[0].Refused = true;
+        Assert.False(coalescer.Uncoalesce(batch));
+        Assert.Equal((0, 0), (batch.FrameCount, batch.SliceCount));
+    }
+
+    [Fact]
+    public void What_was_refused_and_never_written_again_does_not_come_with_the_next_batch()
+    {
+        List<byte[]> packets = [.. Stream(new Flow { SourcePort = 1 }, 3), .. Stream(new Flow { SourcePort = 2 }, 3)];
+        PacketBatch batch = OffloadBatches.Opened(packets, 2);
+        GroCoalescer coalescer = new(GroFeatures.All, batch.Slots.Length, 2);
+        coalescer.Coalesce(batch, 0);
+        batch.Frames[0].Refused = batch.Frames[1].Refused = true;
+        Assert.True(coalescer.Uncoalesce(batch));
+        coalescer.Coalesce(batch, 0);
+        Assert.False(coalescer.Uncoalesce(batch));
+    }
+
+    [Fact]
+    public void An_IPv6_fragment_parts_the_flows_of_its_addresses_and_no_others()
+    {
+        Flow flow = new() { IsIPv6 = true, IsTcp = false };
+        Flow[] flows = [flow, flow with { IsTcp = true }, flow with { Host = 9 }, flow with { IsIPv6 = false }, flow with { IsIPv6 = false, IsTcp = true }];
+        List<byte[]>[] streams = [.. flows.Select(one => Stream(one, 4))];
+        byte[] fragment = InnerPackets.Build(flow, new byte[64], 900);
+        fragment[6] = 44;
+        List<byte[]> packets =
+            [.. streams.SelectMany(stream => stream.Take(2)), fragment, .. streams.SelectMany(stream => stream.Skip(2))];
+        Assert.Equal([2, 2, 4, 4, 4, 1, 2, 2], Counts(packets));
+    }
+
+    /// <summary>So many flows whose chains are looked for in the same place of the table.</summary>
+    private static IEnumerable<Flow> FlowsOfOnePlace(int count) =>
+        Enumerable.Range(1, 65535).Select(port => new Flow { SourcePort = (ushort)port }).Where(flow => PlaceOf(flow) == 7).Take(count);
+
+    private static Flow FlowOfAnotherPlace() =>
+        Enumerable.Range(1, 65535).Select(port => new Flow { SourcePort = (ushort)port }).First(flow => PlaceOf(flow) == 8);
+
+    private static uint PlaceOf(Flow flow)
+    {
+        Assert.Equal(GroKind.Joinable, GroPacket.Classify(InnerPackets.Build(flow, new byte[1]), GroFeatures.All, out GroPacket fields));
+        return fields.FlowHash % 32;
+    }
+
     [Fact]
     public void Coalescing_and_taking_apart_allocate_nothing()
     {

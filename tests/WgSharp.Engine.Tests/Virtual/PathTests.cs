@@ -248,6 +248,26 @@ public sealed class PathTests
     }
 
     [Fact]
+    public void Where_nobody_answers_a_report_is_believed_that_quotes_a_probe_and_no_other()
+    {
+        using var pair = new PathPair();
+        pair.Wire.KeepsSeen = true;
+        pair.HostB.AnswersEcho = false;
+        pair.Run(2);
+        byte[] probe = pair.Wire.Seen.Last(d => d.From == pair.A.Address && d.DontFragment).Bytes;
+        byte[] other = [.. probe];
+        other[8] ^= 0x40;
+        pair.A.ArriveReport(Report(other, pair.B.Address, 1300));
+        pair.A.ArriveReport(Report(probe[..12], pair.B.Address, 1300));
+        pair.A.ArriveReport(Report(probe, PathPair.At(false, 9), 1300));
+        pair.Run(1);
+        Assert.Equal((1500, MtuOrigin.Route), (pair.Budget.OuterMtu, pair.Budget.Origin));
+        pair.A.ArriveReport(Report(probe, pair.B.Address, 1300));
+        pair.Run(1);
+        Assert.Equal((1300, MtuOrigin.Icmp), (pair.Budget.OuterMtu, pair.Budget.Origin));
+    }
+
+    [Fact]
     public void A_genuine_quote_with_a_lie_does_not_lower_what_was_confirmed_but_asks()
     {
         using var pair = new PathPair();

@@ -52,7 +52,7 @@ public sealed class HubPathTests : IDisposable
     {
         foreach (Peer peer in _hub.Peers)
         {
-            peer.FollowPath(peer.Endpoint!.Remote, 1500, MtuPolicy.Auto, _moment.Now);
+            peer.FollowPath(peer.Endpoint!.Remote, 1480, MtuPolicy.Auto, _moment.Now);
             Assert.True(peer.Path!.Budget.Tell(1480));
             _hub.Raise(peer, Attention.Path);
         }
@@ -82,7 +82,7 @@ public sealed class HubPathTests : IDisposable
         // Nobody answers: each size three times, then it is given up.
         Assert.Equal(Peers, _udp.Probes.Count);
         Assert.All(_udp.Probes.Values, probes => Assert.InRange(probes, 9, 40));
-        Assert.All(_hub.Peers, peer => Assert.Equal((1500, false), (peer.Path!.Budget.OuterMtu, peer.Path.Budget.IsHard)));
+        Assert.All(_hub.Peers, peer => Assert.Equal((1480, false), (peer.Path!.Budget.OuterMtu, peer.Path.Budget.IsHard)));
         Assert.All(_hub.Peers, peer => Assert.False(peer.Path!.Mtu.IsBusy));
     }
 

@@ -1,5 +1,4 @@
 using WgSharp.Crypto;
-using WgSharp.Engine.Offload;
 using WgSharp.Engine.Tests.Offload;
 using WgSharp.Protocol;
 using WgSharp.Protocol.Tests;
@@ -141,11 +140,11 @@ public sealed class InboundPathTests : DataPathFixture
         Put(EndpointA, Sealed(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 100)));
         DatagramCursor cursor = default;
         Assert.False(_inbound.Classify(_in, ref cursor, _moment.Now));
-        Keypair keypair = _in.Runs[0].Keypair!;
+        Keypair keypair = _in.InboundRuns[0].Keypair!;
         InboundPath.Open(_in, _moment.Now);
         _inbound.Accept(_in, _moment.Now);
         Assert.Equal(0, _in.RunCount);
-        Assert.All(_in.Runs, run => Assert.Null(run.Keypair));
+        Assert.All(_in.InboundRuns, run => Assert.Null(run.Keypair));
         Assert.False(keypair.IsWiped());
         _b.LinkDown();
         Assert.True(keypair.IsWiped());
@@ -206,7 +205,7 @@ public sealed class InboundPathTests : DataPathFixture
     public void A_batch_of_more_packets_than_one_write_takes_is_written_in_portions_while_there_is_a_device(IoStatus status, int writes)
     {
         var tun = new CountingTun(status);
-        InboundPath inbound = Inbound(tun, GroFeatures.None, []);
+        InboundPath inbound = Inbound(tun, TunOffload.None, []);
         Put(EndpointA, [.. Enumerable.Range(0, 300).Select(i => Sealed(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 100, i)))]);
         Assert.Equal(status, Deliver(inbound));
         Assert.Equal(writes, tun.Writes);
@@ -219,7 +218,7 @@ public sealed class InboundPathTests : DataPathFixture
     {
         var warnings = new List<string>();
         var tun = new CountingTun(status) { Refuses = true };
-        InboundPath inbound = Inbound(tun, GroFeatures.All, warnings);
+        InboundPath inbound = Inbound(tun, TunOffload.All, warnings);
         Put(EndpointA, [.. InnerPackets.Stream(new Flow(), 5, 1000, 1000, new Random(1)).Select(packet => Sealed(packet))]);
         Assert.Equal(status, Deliver(inbound));
         Assert.Equal(writes, tun.Writes);
@@ -230,13 +229,13 @@ public sealed class InboundPathTests : DataPathFixture
     public void Where_everything_was_dropped_nothing_is_written()
     {
         var tun = new CountingTun(IoStatus.Done);
-        InboundPath inbound = Inbound(tun, GroFeatures.None, []);
+        InboundPath inbound = Inbound(tun, TunOffload.None, []);
         Put(EndpointA, Sealed([]), Sealed([]));
         Assert.Equal(IoStatus.Done, Deliver(inbound));
         Assert.Equal(0, tun.Writes);
     }
 
-    private InboundPath Inbound(ITunDevice tun, GroFeatures features, List<string> warnings)
+    private InboundPath Inbound(ITunDevice tun, TunOffload features, List<string> warnings)
     {
         var link = new TunnelLink(_b, _waiter);
         return new InboundPath(

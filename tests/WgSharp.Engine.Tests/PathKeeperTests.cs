@@ -44,7 +44,7 @@ public sealed class PathKeeperTests : DataPathFixture
         foreach (PathReport report in (PathReport[])[Report(index ^ 1, first + 99_999), Report(index, first + 100_000), Report(index, first), elsewhere, cut, noData])
         {
             Assert.True(Take(report));
-            Assert.Equal(1500, _peer.Path!.Budget.OuterMtu);
+            Assert.Equal(1480, _peer.Path!.Budget.OuterMtu);
         }
     }
 
@@ -54,7 +54,7 @@ public sealed class PathKeeperTests : DataPathFixture
         PathReport guess = Report(_peer.Keypairs.Current!.RemoteIndex ^ 1, 0);
         Allocations.AssertNone(100, () => Take(guess));
         Take(_report);
-        Assert.Equal(1500, _peer.Path!.Budget.OuterMtu);
+        Assert.Equal(1480, _peer.Path!.Budget.OuterMtu);
         _moment = _moment with { Now = _moment.Now + TimeSpan.FromSeconds(1) };
         Take(_report);
         Assert.Equal(1400, _peer.Path.Budget.OuterMtu);

@@ -18,7 +18,7 @@ public sealed class UdpRunTests : IDisposable
         PacketBatch batch = Packets.OutboundBatch();
         Packets.AddRun(batch, [], 1, Packets.Endpoint("127.0.0.1", port));
         Packets.AddRun(batch, message, 1000, Packets.Endpoint("127.0.0.1", port));
-        batch.Runs[0].Stride = batch.Runs[1].Stride = 0;
+        batch.OutboundRuns[0].Stride = batch.OutboundRuns[1].Stride = 0;
         Assert.Equal([SendOutcome.Lost, SendOutcome.Sent], Send(a, batch));
         Assert.Equal(message, UdpDatagrams.Receive(b, 1)[0].Bytes);
     }
@@ -83,7 +83,7 @@ public sealed class UdpRunTests : IDisposable
         PacketBatch batch = Packets.OutboundBatch();
         Packets.AddRun(batch, [1, 2, 3], 3, Packets.Endpoint(address, 9));
         Packets.AddRun(batch, [1, 2, 3], 3, Packets.Endpoint(address, 9));
-        batch.Runs[0].HopLimit = 17;
+        batch.OutboundRuns[0].HopLimit = 17;
         Assert.Equal([SendOutcome.Sent, SendOutcome.Sent], Send(a, batch));
         PacketBatch read = Packets.OutboundBatch();
         Assert.Equal(IoStatus.Done, tun.Read(read));
@@ -110,6 +110,6 @@ public sealed class UdpRunTests : IDisposable
     private static SendOutcome[] Send(UdpSocket a, PacketBatch batch)
     {
         a.Send(batch, 0, batch.RunCount);
-        return [.. batch.Runs.Take(batch.RunCount).Select(run => run.Outcome)];
+        return [.. batch.OutboundRuns.Take(batch.RunCount).Select(run => run.Outcome)];
     }
 }

@@ -289,7 +289,7 @@ public sealed class GroCoalescerTests
     public void A_batch_with_more_packets_than_the_coalescer_was_made_for_is_refused()
     {
         PacketBatch batch = OffloadBatches.Opened(Stream(new Flow(), 3), 8);
-        Assert.Throws<ArgumentOutOfRangeException>(() => new GroCoalescer(GroFeatures.All, 2, 8).Coalesce(batch, 0));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new GroCoalescer(TunOffload.All, 2, 8).Coalesce(batch, 0));
     }
 
     [Theory]
@@ -299,7 +299,7 @@ public sealed class GroCoalescerTests
     {
         List<byte[]> packets = [.. Enumerable.Range(0, 4).SelectMany(i => Stream(new Flow { SourcePort = (ushort)i }, 2))];
         PacketBatch batch = OffloadBatches.Opened(packets, ofBatch);
-        GroCoalescer coalescer = new(GroFeatures.All, batch.Slots.Length, ofCoalescer);
+        GroCoalescer coalescer = new(TunOffload.All, batch.Packets.Length, ofCoalescer);
         Assert.Equal(6, coalescer.Coalesce(batch, 0));
         Assert.Equal([2, 2, 2], batch.Frames.Take(batch.FrameCount).Select(frame => frame.SliceCount));
         Assert.Equal(8, coalescer.Coalesce(batch, 6));
@@ -334,7 +334,7 @@ public sealed class GroCoalescerTests
     {
         List<byte[]>[] streams = [.. Enumerable.Range(0, 4).Select(i => Stream(new Flow { SourcePort = (ushort)i }, i == 1 ? 1 : 3))];
         PacketBatch batch = OffloadBatches.Opened([.. streams.SelectMany(stream => stream)], 64);
-        GroCoalescer coalescer = new(GroFeatures.All, batch.Slots.Length, 64);
+        GroCoalescer coalescer = new(TunOffload.All, batch.Packets.Length, 64);
         coalescer.Coalesce(batch, 0);
         Assert.Equal([3, 1, 3, 3], batch.Frames.Take(batch.FrameCount).Select(frame => frame.SliceCount));
         batch.Frames[0].Refused = batch.Frames[1].Refused = batch.Frames[3].Refused = true;
@@ -352,7 +352,7 @@ public sealed class GroCoalescerTests
     {
         List<byte[]> packets = [.. Stream(new Flow { SourcePort = 1 }, 3), .. Stream(new Flow { SourcePort = 2 }, 3)];
         PacketBatch batch = OffloadBatches.Opened(packets, 2);
-        GroCoalescer coalescer = new(GroFeatures.All, batch.Slots.Length, 2);
+        GroCoalescer coalescer = new(TunOffload.All, batch.Packets.Length, 2);
         coalescer.Coalesce(batch, 0);
         batch.Frames[0].Refused = batch.Frames[1].Refused = true;
         Assert.True(coalescer.Uncoalesce(batch));
@@ -382,7 +382,7 @@ public sealed class GroCoalescerTests
 
     private static uint PlaceOf(Flow flow)
     {
-        Assert.Equal(GroKind.Joinable, GroPacket.Classify(InnerPackets.Build(flow, new byte[1]), GroFeatures.All, out GroPacket fields));
+        Assert.Equal(GroKind.Joinable, GroPacket.Classify(InnerPackets.Build(flow, new byte[1]), TunOffload.All, out GroPacket fields));
         return fields.FlowHash % 32;
     }
 

@@ -17,7 +17,8 @@ namespace WgSharp.Linux;
 //   IPv4: OMIT. DF stays clear, what is larger than the local link's MTU is fragmented, as with DONT. But the report comes, and the kernel does not believe it: with
 //   DONT any stranger who knows the port could make the kernel's path MTU 552 (net.ipv4.route.min_pmtu), and segmentation offload with it. The MTU of a
 //   route (ip route … mtu) binds only who asks for it, which PathMtus does.
-//   IPv6: DONT. Routers do not fragment, so whoever does not believe "packet too big" loses every large datagram. The least that can be made believe is 1280.
+//   IPv6: OMIT where a raw socket hears "packet too big" instead (TooBigListener) and fragments can be made here (FragmentSender). Else DONT: routers do not fragment, so
+//   whoever does not believe "packet too big" loses every large datagram; any stranger can then make the kernel believe 1280.
 //
 // Once an error is queued, whichever call comes next on that socket fails with its errno, about whomever it is: see UdpSender.
 

@@ -16,7 +16,10 @@ namespace WgSharp.Linux;
 /// <summary>Sends datagrams over IPv6 as fragments of a size that is asked for (RFC 8200, section 4.5). Any thread; nothing is allocated or waited for.</summary>
 internal sealed unsafe class FragmentSender : IDisposable
 {
-    /// <summary>65,535 bytes in fragments of 1280 are 54.</summary>
+    /// <summary>No path is narrower than 1280; whoever asks for less than that by 8 wants fragments from which nobody concludes anything.</summary>
+    private const int Least = PathMtu.FloorIPv6 - 8;
+
+    /// <summary>65,535 bytes in the smallest are 54.</summary>
     private const int MostFragments = 64;
 
     /// <summary>In a run.</summary>
@@ -104,7 +107,7 @@ internal sealed unsafe class FragmentSender : IDisposable
                 var content = new ReadOnlySpan<byte>(start + sent, Math.Min(stride, run.Length - sent));
                 MemoryMarshal.Write(header[(IPv6 + 4)..], in identifications[message % identifications.Length]);
                 WriteUdpHeader(header, content);
-                int errno = SendOne(header, content, Math.Max(run.FragmentAt, PathMtu.FloorIPv6), name, controlStart, control.Length, mmsg);
+                int errno = SendOne(header, content, Math.Max(run.FragmentAt, Least), name, controlStart, control.Length, mmsg);
                 if (errno != 0)
                 {
                     run.Outcome = SendOutcome.Lost;

@@ -165,8 +165,8 @@ internal sealed class RunSender(IUdpSocket udp, TunnelLink link, ILogger log)
         }
         else
         {
-            // Whether fragments pass is the question, and these are small enough for any path.
-            run.FragmentAt = run.Endpoint!.Remote.Address.IsIPv6 ? PathMtu.FloorIPv6 : 0;
+            // Whether fragments pass is the question. These are small enough for any path, and smaller than what the other end may take for one's MTU.
+            run.FragmentAt = run.Endpoint!.Remote.Address.IsIPv6 ? PathMtu.FloorIPv6 - 8 : 0;
             udp.Send(batch, 0, 1);
         }
 

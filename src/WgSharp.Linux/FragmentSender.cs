@@ -8,7 +8,7 @@ using WgSharp.Protocol;
 namespace WgSharp.Linux;
 
 // Why not the kernel: it fragments what is larger than the local link's MTU, or than what it was told by ICMP and believes. IPV6_MTU lowers the size of
-// fragments, but not the size from which on there are any: ip6_finish_output compares with the route's MTU only (6.1 and 6.18; tried). A datagram of 1360 bytes, for a path
+// fragments, but not the size from which on there are any: ip6_finish_output compares with the route's MTU only (6.18; tried). A datagram of 1360 bytes, for a path
 // of 1300 behind a link of 1500, leaves whole whatever the socket is told. So its fragments are made here, headers included (IPPROTO_RAW).
 //
 // Rules that look at ports without connection tracking see such fragments as any router would see them, not as one datagram.

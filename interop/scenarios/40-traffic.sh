@@ -159,8 +159,8 @@ scenario_padding_within_the_path_mtu() {
 	on a ip route add 10.0.0.2/32 dev eth0 mtu 1359
 	longest 4
 	check "route MTU 1359: longest IPv4 datagram" "$most" -le 1359
-	on a wg set wg0 peer "${pub[b]}" endpoint '[fd00:aa::2]:2'
 	on a ip -6 route add fd00:aa::2/128 dev eth0 mtu 1379
+	on a wg set wg0 peer "${pub[b]}" endpoint '[fd00:aa::2]:2'
 	longest 6
 	check "route MTU 1379: longest IPv6 datagram" "$most" -le 1379
 }

@@ -315,7 +315,7 @@ dns_override() {
 }
 
 # A mail server elsewhere, whose certificate is larger than 4 KB and whose packets come with DF set, finishes its TLS handshake
-# with a container: with the TCPMSS rule, MTU 1420 and 1500. Without the rule is not demanded here, only shown.
+# with a container: with the article's TCPMSS rule and without, MTU 1420 and 1500, and nothing of it travels in parts.
 # machines: docker
 # peers: wgsharp
 # limit: 240
@@ -338,10 +338,11 @@ starttls() { # server, seconds : a container's handshake
 	on home docker exec mail timeout "$2" openssl s_client -connect "$1:25" -starttls smtp -brief </dev/null 2>&1
 }
 
-# What a handshake with the rule looks like on the gateway: clamped size of segments, DF on whatever the server sends, and fragments
-# of the tunnel's own where the tunnel is as wide as the line.
+# What a handshake with the rule looks like on the gateway: the size of segments that the rule names, or less where the line does not take that much, DF on
+# whatever the server sends, and no message in parts.
 shakes_hands() { # mtu, server, where the flags of TCP stand, bytes of the IP header
-	local segment=$(($1 - 20 - $4)) first rest
+	local widest=1440 segment first rest
+	segment=$((($1 < widest ? $1 : widest) - 20 - $4))
 	capture syn gateway wg0 "$3 & 2 != 0 and tcp dst port 25"
 	capture line gateway venet0 "tcp src port 25 or (ip and udp port 51820) or ip[6:2] & 0x1fff != 0"
 	check "$2, the handshake" "$(starttls "$2" 10 | grep -E '^(CONNECTION|Protocol)' | tr '\n' ' ')" == "CONNECTION ESTABLISHED Protocol version: TLSv1.3 "
@@ -353,21 +354,16 @@ shakes_hands() { # mtu, server, where the flags of TCP stand, bytes of the IP he
 	fi
 	first=$(packets line "src host $gateway4 and ip[6:2] & 0x3fff = 0x2000 and ip[2:2] = 1500")
 	rest=$(packets line "src host $gateway4 and ip[6:2] & 0x1fff != 0 and ip[2:2] = 80")
-	if [[ $1 == 1500 ]]; then
-		check "$2, messages in two parts, of 1500 bytes" "$first" -ge 2
-		check "$2, and of 80" "$rest" == "$first"
-	else
-		check "$2, messages in parts" "$((first + rest))" == 0
-	fi
+	check "$2, messages in parts" "$((first + rest))" == 0
 }
 
-# What becomes of it without the rule. It depends on the path MTU being told, which is not demanded here.
+# The same without the rule.
 without_clamping() { # server
 	local program=iptables answer=
 	[[ $1 == mx4* ]] || program=ip6tables
 	on home $program -t mangle -D POSTROUTING -p tcp --tcp-flags SYN SYN -o wg0 -j TCPMSS --clamp-mss-to-pmtu
 	answer=$(starttls "$1" 5 | grep -E '^(CONNECTION|Protocol)' | tr '\n' ' ') || true
-	note "(without TCPMSS, $1: ${answer:-no handshake within 5 s})"
+	check "without TCPMSS, $1, the handshake" "${answer:-none within 5 s}" == "CONNECTION ESTABLISHED Protocol version: TLSv1.3 "
 	on home $program -t mangle -A POSTROUTING -p tcp --tcp-flags SYN SYN -o wg0 -j TCPMSS --clamp-mss-to-pmtu
 	on outside ip route flush cache
 	on outside ip -6 route flush cache

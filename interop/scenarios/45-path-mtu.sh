@@ -294,7 +294,7 @@ narrow_hop() { # 4|6 silent|tells [a's allowed IPs]
 	both_ways_or_nothing 3
 	fragments_so_far "once it is found"
 	# Over IPv6 the probe that asks whether fragments pass is one: two of them, sent and put together.
-	demand "fragments once it is found" "$fragments" -le $([[ $1 == 4 ]] && echo 0 || echo 16)
+	demand "fragments once it is found" "$fragments" -le $(($1 == 4 ? 0 : 16))
 	of_base "a -> b" "$mbits_out" "$base_out" 80
 	of_base "b -> a" "$mbits_in" "$base_in" 80
 	all_held

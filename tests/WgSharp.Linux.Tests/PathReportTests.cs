@@ -394,17 +394,22 @@ public sealed class PathReportTests : IDisposable
         PacketBatch batch = Packets.InboundBatch();
         var found = new List<PathReport>();
         var reports = new PathReport[7];
-        while (found.Count < least)
+        while (true)
         {
-            Assert.Equal(Readiness.Udp, waiter.Wait(SystemClock.Now + TimeSpan.FromSeconds(20)));
-            Assert.Equal(IoStatus.WouldBlock, udp.Receive(batch));
+            // What the socket of one datagram has heard before its end stands there already, and wakes nobody.
             while (udp.HasPathReports)
             {
                 found.AddRange(reports.Take(udp.TakePathReports(reports)));
             }
-        }
 
-        return found;
+            if (found.Count >= least)
+            {
+                return found;
+            }
+
+            Assert.Equal(Readiness.Udp, waiter.Wait(SystemClock.Now + TimeSpan.FromSeconds(20)));
+            Assert.Equal(IoStatus.WouldBlock, udp.Receive(batch));
+        }
     }
 
     /// <summary>Of an endpoint that nothing is remembered of.</summary>

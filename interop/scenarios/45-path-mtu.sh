@@ -401,7 +401,8 @@ shrinks_during_a_transfer() { # 4|6 seconds of the transfer
 	fragments_begin a r q b
 	elapse 3
 	fragments_so_far "in the 3 s after"
-	demand "fragments in the 3 s after" "$fragments" -eq 0
+	# Whether fragments pass is asked by one that is fragmented, once or a few times.
+	demand "fragments in the 3 s after" "$fragments" -le 16
 	note "    a -> b, Mbit/s in each second: $(per_second)"
 	if [[ $1 == 4 ]]; then
 		demand "seconds in which nothing came, in a row" "$(longest_stall "$second")" -le 2

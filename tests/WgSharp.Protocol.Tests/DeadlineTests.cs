@@ -123,6 +123,7 @@ public sealed class DeadlineTests
     }
 
     [Fact]
+    [Trait("Long", "true")]
     public async Task An_event_that_comes_while_the_loop_is_looking_is_not_overlooked()
     {
         DevicePair pair = DevicePair.WithSession();

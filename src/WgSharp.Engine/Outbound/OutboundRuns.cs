@@ -11,8 +11,11 @@ internal static class OutboundRuns
     /// <summary>UDP_MAX_SEGMENTS of kernels before 6.9.</summary>
     private const int MaxSegments = 64;
 
-    /// <summary>The largest UDP payload over IPv4, and so the longest run.</summary>
-    private const int MaxLength = 65507;
+    /// <summary>
+    /// Bytes of the longest run: with UDP, IPv6 and Ethernet header (two VLAN tags) less than the 65,536 from which on the kernel segments by itself before the
+    /// link (gso_features_check in net/core/dev.c).
+    /// </summary>
+    private const int MaxLength = 65535 - 8 - 40 - 22;
 
     /// <summary>Adds the batch's packets from <paramref name="first"/> on to the last run, as far as they fit, and to new ones.</summary>
     /// <param name="first">All messages from this one on are of one frame.</param>

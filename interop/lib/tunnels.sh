@@ -13,6 +13,24 @@ cable() { # peer
 	new_key b
 }
 
+# As cable, with a third host s, the stranger, and a hub between all of them.
+with_a_stranger() {
+	local port
+	host a wgsharp
+	host b wgsharp
+	host s none
+	host hub none
+	on hub ip link add br0 type bridge
+	on hub ip link set br0 up
+	link hub:to_a "" a:eth0 10.0.0.1/24,fd00:aa::1/96
+	link hub:to_b "" b:eth0 10.0.0.2/24,fd00:aa::2/96
+	link hub:to_s "" s:eth0 10.0.0.3/24,fd00:aa::3/96
+	for port in to_a to_b to_s; do on hub ip link set "$port" master br0; done
+	new_key a
+	new_key b
+	quietly_await 5 "s reaches a" on s ping -n -q -c 1 -W 0.2 fd00:aa::1
+}
+
 # a 192.168.1.100 -- 192.168.1.1 r 10.0.0.1 -- 10.0.0.100 b, and the same with fd00:1:: and fd00:2::. r forwards.
 routed() { # peer
 	host a wgsharp

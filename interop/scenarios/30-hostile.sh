@@ -9,25 +9,6 @@ still_well() { # daemon, descriptors before, resident KiB before
 	await 6 "and a ping comes back" on a ping -n -q -c 1 -W 1 192.168.241.2
 }
 
-# A third host s, the stranger, on the same cable as a and b.
-with_a_stranger() {
-	host a wgsharp
-	host b wgsharp
-	host s none
-	host hub none
-	on hub ip link add br0 type bridge
-	on hub ip link set br0 up
-	link hub:to_a "" a:eth0 10.0.0.1/24,fd00:aa::1/96
-	link hub:to_b "" b:eth0 10.0.0.2/24,fd00:aa::2/96
-	link hub:to_s "" s:eth0 10.0.0.3/24,fd00:aa::3/96
-	for port in to_a to_b to_s; do
-		on hub ip link set "$port" master br0
-	done
-	new_key a
-	new_key b
-	quietly_await 5 "s reaches a" on s ping -n -q -c 1 -W 0.2 fd00:aa::1
-}
-
 # Datagrams of every length and type, random and mutated from real ones: no answer, no crash, no growth.
 # limit: 90
 scenario_hostile_datagrams() {

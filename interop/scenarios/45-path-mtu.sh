@@ -465,19 +465,8 @@ scenario_hop_that_grows_unnoticed() {
 
 # a, b and a stranger s on one cable, a hub.
 with_a_liar() {
-	local port
 	log_is_a_file
-	host a wgsharp
-	host b wgsharp
-	host s none
-	host hub none
-	on hub ip link add br0 type bridge
-	on hub ip link set br0 up
-	link hub:to_a "" a:eth0 10.0.0.1/24,fd00:aa::1/96
-	link hub:to_b "" b:eth0 10.0.0.2/24,fd00:aa::2/96
-	link hub:to_s "" s:eth0 10.0.0.3/24,fd00:aa::3/96
-	for port in to_a to_b to_s; do on hub ip link set $port master br0; done
-	quietly_await 5 "s reaches a" on s ping -n -q -c 1 -W 0.2 fd00:aa::1
+	with_a_stranger
 	to_a4=10.0.0.1:1 to_b4=10.0.0.2:2 to_a6='[fd00:aa::1]:1' to_b6='[fd00:aa::2]:2'
 }
 

@@ -1,3 +1,5 @@
+using WgSharp.Commands;
+
 namespace WgSharp;
 
 /// <summary>What was asked for.</summary>
@@ -56,6 +58,10 @@ internal sealed record CommandLine(CommandAction Action, string InterfaceName, b
             if (argument.StartsWith('-') && !optionsEnded)
             {
                 settings.Add(ParseSetting(argument, arguments, ref i));
+            }
+            else if (!optionsEnded && CommandTable.Contains(argument))
+            {
+                throw new SettingsException($"'{argument}' is a command, and comes first: wgsharp {argument} ... For an interface of that name: wgsharp -- {argument}.");
             }
             else if (interfaceName is null)
             {

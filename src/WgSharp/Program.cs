@@ -6,6 +6,7 @@ using Microsoft.Extensions.Logging;
 using Serilog;
 using Serilog.Core;
 using Serilog.Extensions.Logging;
+using WgSharp.Commands;
 using WgSharp.Crypto;
 using WgSharp.Linux;
 
@@ -36,6 +37,11 @@ internal static class Program
 
         try
         {
+            if (arguments.Length > 0 && CommandTable.Contains(arguments[0]))
+            {
+                return CommandTable.Run(arguments);
+            }
+
             var commandLine = CommandLine.Parse(arguments);
             switch (commandLine.Action)
             {

@@ -203,9 +203,11 @@ internal static unsafe partial class Libc
     internal const short POLLHUP = 16;
     internal const int EPOLL_CTL_ADD = 1;
     internal const int EPOLL_CTL_DEL = 2;
+    internal const int EPOLL_CTL_MOD = 3;
     internal const uint EPOLLIN = 1;
     internal const uint EPOLLERR = 8;
     internal const uint EPOLLHUP = 16;
+    internal const uint EPOLLONESHOT = 1u << 30;
     internal const uint EPOLLET = 1u << 31;
     internal const int TFD_TIMER_ABSTIME = 1;
     internal const int TFD_TIMER_CANCEL_ON_SET = 2;

@@ -55,7 +55,7 @@ internal sealed class ControlLoop
         _port = new ListenPort(io.Udp, device, link, log);
         _log = log;
         _paths = new PathKeeper(io, device, link, staged, log);
-        _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer, TakePathReports];
+        _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
         _suspended = io.Suspended();
     }
 
@@ -99,6 +99,8 @@ internal sealed class ControlLoop
             more |= TakeShare(takeOne);
         }
 
+        _paths.TakeReports(ReadClock().Now);
+
         return more;
     }
 
@@ -138,6 +140,7 @@ internal sealed class ControlLoop
     internal Instant NextDeadline()
     {
         Instant deadline = _port.RetryAt < _device.NextDeadline ? _port.RetryAt : _device.NextDeadline;
+        deadline = _paths.ReportsAt < deadline ? _paths.ReportsAt : deadline;
 
         // What waits is for the next window.
         return !_handshakes.IsEmpty && _cookieWindowEnds < deadline ? _cookieWindowEnds : deadline;
@@ -319,8 +322,6 @@ internal sealed class ControlLoop
 
         return true;
     }
-
-    private bool TakePathReports(Moment moment) => _paths.TakeReports(moment.Now);
 
     private bool TakeTimer(Moment moment)
     {

@@ -7,25 +7,6 @@ namespace WgSharp.Protocol;
 /// <summary>Fills a span with random bytes (getrandom in the daemon, a seeded generator in tests).</summary>
 public delegate void FillRandom(Span<byte> destination);
 
-/// <summary>What became of a handshake message.</summary>
-public enum HandshakeOutcome
-{
-    /// <summary>Silence: malformed, forged, replayed, too early, rate-limited, or for nobody here.</summary>
-    Dropped,
-
-    /// <summary>An initiation was accepted: the reply is a handshake response, to be sent to the peer's endpoint.</summary>
-    Respond,
-
-    /// <summary>The reply is a cookie reply, to be sent to the source of the message; there is no peer.</summary>
-    CookieReply,
-
-    /// <summary>A response was accepted: the session is current. Flush what is staged; if nothing is, send a keepalive, which confirms the key.</summary>
-    SessionEstablished,
-
-    /// <summary>A cookie was stored for the next initiation to that peer.</summary>
-    CookieStored,
-}
-
 /// <summary>What a handshake message is worth before anybody spends a Diffie-Hellman on it.</summary>
 public enum HandshakeStanding
 {

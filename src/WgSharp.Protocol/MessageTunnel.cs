@@ -195,25 +195,25 @@ public sealed class MessageTunnel : IDisposable
 
     private OpenResult Shake(ReadOnlySpan<byte> datagram, in InetEndpoint source, Moment now, Span<byte> reply, out int length)
     {
-        HandshakeOutcome outcome = _device.Handle(datagram, source, InetAddress.None, 0, underLoad: false, now, reply, out length, out Peer? peer);
-        if (outcome == HandshakeOutcome.SessionEstablished)
+        HandshakeResult result = _device.Handle(datagram, new HandshakeOrigin(source), underLoad: false, now, reply);
+        if (result.Outcome == HandshakeOutcome.SessionEstablished)
         {
             // What waits confirms the key to the responder; without, a keepalive does.
-            if (peer!.Staged.IsEmpty)
+            if (result.Peer!.Staged.IsEmpty)
             {
-                peer.Staged.Add([]);
+                result.Peer.Staged.Add([]);
             }
 
-            _sessions.Enqueue(peer);
+            _sessions.Enqueue(result.Peer);
         }
 
-        if (outcome is not (HandshakeOutcome.Respond or HandshakeOutcome.CookieReply))
+        length = result.ReplyLength;
+        if (length == 0)
         {
-            length = 0;
             return OpenResult.Nothing;
         }
 
-        if (peer is not null)
+        if (result.Peer is { } peer)
         {
             _device.NoteHandshakeSent(peer, length, now);
         }

@@ -226,42 +226,33 @@ internal sealed class ControlLoop
             return false;
         }
 
-        HandshakeOrigin origin = taken.Origin;
-        HandshakeOutcome outcome = _device.Handle(
-            _message.AsSpan(0, taken.Length),
-            origin.Source,
-            origin.LocalAddress,
-            origin.LocalInterface,
-            taken.NeedsCookie,
-            moment,
-            _reply,
-            out int replyLength,
-            out Peer? peer);
-        if (outcome != HandshakeOutcome.Dropped)
+        HandshakeResult result = _device.Handle(_message.AsSpan(0, taken.Length), taken.Origin, taken.NeedsCookie, moment, _reply);
+        if (result.Outcome != HandshakeOutcome.Dropped)
         {
-            Log.HandshakeHandled(_log, peer?.PublicKey, origin.Source, outcome);
+            Log.HandshakeHandled(_log, result.Peer?.PublicKey, taken.Origin.Source, result.Outcome);
         }
 
-        _cookiesLeft -= outcome == HandshakeOutcome.CookieReply ? 1 : 0;
-        Answer(outcome, peer, in origin, _reply.AsSpan(0, replyLength), moment);
+        _cookiesLeft -= result.Outcome == HandshakeOutcome.CookieReply ? 1 : 0;
+        Answer(result, taken.Origin, moment);
         return true;
     }
 
-    private void Answer(HandshakeOutcome outcome, Peer? peer, in HandshakeOrigin origin, ReadOnlySpan<byte> reply, Moment moment)
+    private void Answer(in HandshakeResult result, in HandshakeOrigin origin, Moment moment)
     {
-        switch (outcome)
+        ReadOnlySpan<byte> reply = _reply.AsSpan(0, result.ReplyLength);
+        switch (result.Outcome)
         {
             case HandshakeOutcome.Respond:
-                SendHandshake(peer!, reply, moment);
+                SendHandshake(result.Peer!, reply, moment);
                 break;
             case HandshakeOutcome.CookieReply:
                 _io.Udp.SendOne(reply, new Endpoint(origin.Source, origin.LocalAddress, origin.LocalInterface), HandshakeTrafficClass);
                 break;
             case HandshakeOutcome.SessionEstablished:
                 // Either of them confirms the key to the responder.
-                if (!SendStaged(peer!, moment))
+                if (!SendStaged(result.Peer!, moment))
                 {
-                    _staged.SendKeepalive(peer!, moment.Now);
+                    _staged.SendKeepalive(result.Peer!, moment.Now);
                 }
 
                 break;

@@ -74,7 +74,7 @@ public enum TunOffload
 }
 
 /// <summary>The interface to the operating system's network stack. Batch in, batch out.</summary>
-public interface ITunDevice : IDisposable
+internal interface ITunDevice : IDisposable
 {
     string Name { get; }
 
@@ -92,7 +92,7 @@ public interface ITunDevice : IDisposable
 }
 
 /// <summary>The outer sockets: IPv4 and IPv6 on one port; either may be missing. Batch in, batch out.</summary>
-public interface IUdpSocket : IDisposable
+internal interface IUdpSocket : IDisposable
 {
     /// <summary>Opens both families on <paramref name="port"/> (0: a random one, the same for both) with SO_MARK set, in the namespace the daemon was started in.</summary>
     /// <returns>The port.</returns>
@@ -165,7 +165,7 @@ public interface IWaiter : IDisposable
 /// <summary>Everything a tunnel needs of the machine it runs on.</summary>
 /// <param name="Clock">One reading of CLOCK_BOOTTIME and CLOCK_REALTIME.</param>
 /// <param name="CreateWaiter">A waiter for the given readiness (Tun, Udp, both, or None for wake-ups and deadlines only).</param>
-public sealed record TunnelIo(ITunDevice Tun, IUdpSocket Udp, Func<Moment> Clock, Func<Readiness, IWaiter> CreateWaiter, FillRandom Random)
+internal sealed record TunnelIo(ITunDevice Tun, IUdpSocket Udp, Func<Moment> Clock, Func<Readiness, IWaiter> CreateWaiter, FillRandom Random)
 {
     /// <summary>How long the machine has been suspended since it started: whoever sees that grow was asleep with it. A waiter for wake-ups returns when it has grown.</summary>
     public Func<TimeSpan> Suspended { get; init; } = static () => TimeSpan.Zero;

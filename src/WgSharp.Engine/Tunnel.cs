@@ -5,7 +5,7 @@ using WgSharp.Protocol;
 namespace WgSharp.Engine;
 
 /// <summary>What may be set from outside; null or 0 means "decide from the machine".</summary>
-public sealed record TunnelOptions
+internal sealed record TunnelOptions
 {
     /// <summary>Packet threads (WG_THREADS); 0: one per processor.</summary>
     public int Threads { get; init; }
@@ -29,7 +29,7 @@ public sealed record TunnelOptions
 /// Inbound hands handshake messages to the control loop through <see cref="HandshakeQueue"/>; both directions tell it what a peer needs
 /// through <see cref="Device.Raise"/>. Nothing else crosses.
 /// </summary>
-public sealed class Tunnel : IDisposable
+internal sealed class Tunnel : IDisposable
 {
     private readonly TunnelIo _io;
     private readonly ILogger _log;

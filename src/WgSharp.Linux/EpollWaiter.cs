@@ -11,7 +11,7 @@ namespace WgSharp.Linux;
 /// ready for ever, and that is reported as such. The eventfd alone is edge-triggered: each write is told once and nobody reads it, so that no
 /// read can take a wake away that came in the meantime.
 /// </summary>
-public sealed unsafe class EpollWaiter : IWaiter
+internal sealed unsafe class EpollWaiter : IWaiter
 {
     internal const ulong Udp4Key = 4;
     internal const ulong Udp6Key = 5;

@@ -8,7 +8,7 @@ namespace WgSharp.Linux;
 /// process, wherever the interface is moved. Opened when the link goes up, closed when it goes down: the pair is one immutable object
 /// behind a volatile reference, so that a receive or send on another thread sees both or none, and finishes on what it saw.
 /// </summary>
-public sealed class UdpSocket : IUdpSocket
+internal sealed class UdpSocket : IUdpSocket
 {
     /// <summary>How often a random port that is taken in the other family is thrown again.</summary>
     private const int PortAttempts = 100;

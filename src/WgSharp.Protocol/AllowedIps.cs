@@ -1,7 +1,7 @@
 namespace WgSharp.Protocol;
 
 /// <summary>Cryptokey routing: an immutable longest-prefix trie over both families. Reads need no lock and never allocate.</summary>
-public sealed class AllowedIps
+internal sealed class AllowedIps
 {
     private readonly PrefixNode<IPv4Bits>? _root4;
     private readonly PrefixNode<IPv6Bits>? _root6;

@@ -6,7 +6,7 @@ namespace WgSharp.Protocol;
 // What becomes of handshake messages, theirs and ours. The order of the checks is the kernel's (receive.c): cheap ones first, and nothing that
 // costs a Diffie-Hellman before mac1, and under load mac2 and the rate limit, are passed.
 
-public sealed partial class Device
+internal sealed partial class Device
 {
     /// <summary>Consumes a handshake initiation, handshake response or cookie reply.</summary>
     /// <param name="message">The whole datagram.</param>

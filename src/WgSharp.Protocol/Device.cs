@@ -8,7 +8,7 @@ namespace WgSharp.Protocol;
 public delegate void FillRandom(Span<byte> destination);
 
 /// <summary>What a handshake message is worth before anybody spends a Diffie-Hellman on it.</summary>
-public enum HandshakeStanding
+internal enum HandshakeStanding
 {
     /// <summary>For nobody here: silence.</summary>
     Worthless,
@@ -24,7 +24,7 @@ public enum HandshakeStanding
 }
 
 /// <summary>What a due timer asks for.</summary>
-public enum TimerAction
+internal enum TimerAction
 {
     /// <summary>Looked at, nothing to send (keys were wiped, packets given up, deadlines moved).</summary>
     None,
@@ -47,7 +47,7 @@ public enum TimerAction
 /// What is configured stands in Device.Configuration.cs, what becomes of handshake messages in Device.Handshakes.cs; here is what the data path
 /// and the control loop ask for between the two. After any call of the control loop's part, there may be attentions and due timers to take.
 /// </remarks>
-public sealed partial class Device : IDisposable
+internal sealed partial class Device : IDisposable
 {
     private readonly FillRandom _random;
     private readonly IndexTable<object> _indices;

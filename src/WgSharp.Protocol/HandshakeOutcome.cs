@@ -4,7 +4,7 @@ namespace WgSharp.Protocol;
 /// <param name="Source">For an authentic message the peer's endpoint becomes this.</param>
 /// <param name="LocalAddress">The address it was sent to (sticky source), or none.</param>
 /// <param name="LocalInterface">The interface it arrived on, or 0.</param>
-public readonly record struct HandshakeOrigin(InetEndpoint Source, InetAddress LocalAddress, int LocalInterface)
+internal readonly record struct HandshakeOrigin(InetEndpoint Source, InetAddress LocalAddress, int LocalInterface)
 {
     /// <summary>What it was sent to is not known.</summary>
     public HandshakeOrigin(InetEndpoint source)
@@ -14,7 +14,7 @@ public readonly record struct HandshakeOrigin(InetEndpoint Source, InetAddress L
 }
 
 /// <summary>What became of a handshake message.</summary>
-public enum HandshakeOutcome
+internal enum HandshakeOutcome
 {
     /// <summary>Silence: malformed, forged, replayed, too early, rate-limited, or for nobody here.</summary>
     Dropped,
@@ -35,4 +35,4 @@ public enum HandshakeOutcome
 /// <summary>What became of a handshake message, and what is to be sent for it.</summary>
 /// <param name="Peer">Whose message it was, if that is proven.</param>
 /// <param name="ReplyLength">In bytes; 0: there is no reply.</param>
-public readonly record struct HandshakeResult(HandshakeOutcome Outcome, Peer? Peer = null, int ReplyLength = 0);
+internal readonly record struct HandshakeResult(HandshakeOutcome Outcome, Peer? Peer = null, int ReplyLength = 0);

@@ -4,7 +4,7 @@ namespace WgSharp.Protocol;
 
 /// <summary>What the data path asks the control loop to do for a peer. Raised by any thread, taken by the control loop.</summary>
 [Flags]
-public enum Attention
+internal enum Attention
 {
     None = 0,
 
@@ -28,7 +28,7 @@ public enum Attention
 }
 
 /// <summary>One peer. The control loop writes; what the data path may call says so. A peer that was removed never comes back: its successor is a new object.</summary>
-public sealed class Peer
+internal sealed class Peer
 {
     // ---- written by the control loop, read by any thread ----
 

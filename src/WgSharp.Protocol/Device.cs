@@ -319,6 +319,7 @@ public sealed partial class Device : IDisposable
             case PeerTimers.Due.SendKeepalive:
                 return TimerAction.SendKeepalive;
             case PeerTimers.Due.GiveUpHandshake:
+                peer.HandshakeLog.NoteGivenUp();
                 peer.Staged.Clear();
                 return TimerAction.None;
             case PeerTimers.Due.ForgetInitiation:
@@ -355,6 +356,7 @@ public sealed partial class Device : IDisposable
     private void StopTimers(Peer peer)
     {
         peer.Timers.Stop();
+        peer.HandshakeLog.Clear();
         _deadlines.Remove(peer);
     }
 

@@ -163,6 +163,7 @@ public sealed partial class Device
             peer = handshake.Peer;
             handshake.Cookies.AddMacs(response, moment.Now);
             peer.Timers.NoteResponseMade(moment.Now);
+            peer.HandshakeLog.NoteAnswered(moment.Now);
             BeginSession(peer, created, isCrossed: false, moment);
             replyLength = response.Length;
             return HandshakeOutcome.Respond;

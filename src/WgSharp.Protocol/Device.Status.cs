@@ -62,7 +62,7 @@ public sealed partial class Device
             StagedPackets = peer.Staged.Count,
             HasLane = peer.SendShare is not null,
         };
-        peer.HandshakeLog.Describe(status, keypairs.Next is { IsConfirmed: false } next ? next.AgeAt(now) : null, now);
+        peer.HandshakeLog.Describe(status, keypairs.Next is { IsConfirmed: false }, now);
         if (peer.Path is { } path)
         {
             Describe(path, status, now);

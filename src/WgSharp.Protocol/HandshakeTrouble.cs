@@ -42,6 +42,7 @@ public enum HandshakeTrouble
 internal struct HandshakeLog
 {
     private Instant _since;
+    private Instant _answeredSince;
     private Instant _troubleAt;
     private int _errno;
     private HandshakeTrouble _trouble;
@@ -59,6 +60,9 @@ internal struct HandshakeLog
             _trouble = HandshakeTrouble.None;
         }
     }
+
+    /// <summary>An initiation of the peer's was answered.</summary>
+    public void NoteAnswered(Instant now) => _answeredSince = _answeredSince == default ? now : _answeredSince;
 
     /// <param name="errno">0: a handshake message has left.</param>
     public void NoteSent(int errno, Instant now)
@@ -80,8 +84,8 @@ internal struct HandshakeLog
     /// <summary>There is a session, or nobody wants one any more.</summary>
     public void Clear() => this = default;
 
-    /// <param name="unconfirmed">How long ago the peer's initiation was answered that it has not gone on with; null: none.</param>
-    public readonly void Describe(PeerStatus status, TimeSpan? unconfirmed, Instant now)
+    /// <param name="isUnconfirmed">An initiation was answered, and the peer has not gone on.</param>
+    public readonly void Describe(PeerStatus status, bool isUnconfirmed, Instant now)
     {
         status.HandshakeAttempts = Attempts;
         status.HandshakeSince = Attempts > 0 ? now - _since : null;
@@ -93,9 +97,9 @@ internal struct HandshakeLog
             return;
         }
 
-        if (unconfirmed > Limits.RekeyTimeout)
+        if (isUnconfirmed && _answeredSince != default && _answeredSince.IsOlderThan(Limits.RekeyTimeout, now))
         {
-            (status.Trouble, status.TroubleAge) = (HandshakeTrouble.AnswerNotConfirmed, unconfirmed);
+            (status.Trouble, status.TroubleAge) = (HandshakeTrouble.AnswerNotConfirmed, now - _answeredSince);
         }
         else if (Attempts > 0 && _since.IsOlderThan(Limits.RekeyTimeout, now))
         {

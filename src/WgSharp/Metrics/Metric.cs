@@ -21,7 +21,7 @@ internal sealed record Metric(string Name, string Type, string Help)
     [
         new("wgsharp_info", "gauge", "The daemon that serves the interface; always 1.")
         {
-            OfInterface = s => [new(1, $"version={Quote(s.Version)},features={Quote(s.Features)},aead={Quote(s.Aead)},threads={Quote(s.Tunnel.Threads)},mtu_policy=\"{Words<MtuPolicy>.Of(s.Tunnel.MtuPolicy)}\"")],
+            OfInterface = s => [new(1, $"version={Quote(s.Version)},features={Quote(s.Features)},aead={Quote(s.Aead)},threads={Quote(s.Tunnel.Threads)},mtu_policy=\"{s.MtuPolicyWord}\"")],
         },
         Gauge("wgsharp_uptime_seconds", "Time since the daemon was started.", s => s.Uptime.TotalSeconds),
         Gauge("wgsharp_link_up", "Whether the link is up (1) or down (0).", s => s.Tunnel.LinkIsUp ? 1 : 0),

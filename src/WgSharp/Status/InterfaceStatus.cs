@@ -37,6 +37,9 @@ internal sealed class InterfaceStatus
 
     public TunnelStatus Tunnel { get; set; } = new();
 
+    /// <summary>The policy as the setting has it: clamp-only.</summary>
+    public string MtuPolicyWord => Words<MtuPolicy>.Of(Tunnel.MtuPolicy).Replace('_', '-');
+
     /// <summary>As many as were asked for.</summary>
     public IList<PeerStatus> Peers { get; set; } = [];
 

@@ -35,7 +35,7 @@ internal sealed class Screen : IDisposable
     {
         // The last line without an end: it would scroll.
         Write(_isTerminal
-            ? Home + string.Join(EraseLine + "\r\n", lines.Take(rows)) + EraseLine + EraseRest
+            ? Home + string.Join(EraseLine + "\n", lines.Take(rows)) + EraseLine + EraseRest
             : string.Concat(lines.Append(string.Empty).Select(line => line + "\n")));
     }
 

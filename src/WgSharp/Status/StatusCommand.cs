@@ -61,6 +61,11 @@ internal sealed class StatusCommand
     {
         if (name is not null)
         {
+            if (name.StartsWith('-'))
+            {
+                throw new SettingsException($"There is no option {name}, see --help.");
+            }
+
             InterfaceName.Check(name);
             return [StatusClient.Ask(directory, name)];
         }

@@ -52,7 +52,7 @@ internal static class StatusJson
         json.WriteNumber("fwmark", tunnel.Fwmark);
         json.WriteBoolean("link_up", tunnel.LinkIsUp);
         json.WriteNumber("mtu_bytes", tunnel.Mtu);
-        json.WriteString("mtu_policy", Words<MtuPolicy>.Of(tunnel.MtuPolicy));
+        json.WriteString("mtu_policy", status.MtuPolicyWord);
         json.WriteStartObject("waiting");
         json.WriteNumber("staged_packets", tunnel.StagedPackets);
         json.WriteNumber("staged_bytes", tunnel.StagedBytes);

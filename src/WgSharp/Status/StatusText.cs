@@ -49,7 +49,7 @@ internal sealed class StatusText(bool colour, int columns = int.MaxValue)
         yield return Paint(Bold, $"interface {status.Name}") + $"  wgsharp {status.Version}, process {status.ProcessId}, for {Span(status.Uptime)}";
         string link = tunnel.LinkIsUp ? "up" : Paint(Red, "down");
         string mark = tunnel.Fwmark != 0 ? $", mark 0x{tunnel.Fwmark:x}" : string.Empty;
-        yield return Row("link", $"{link}, MTU {tunnel.Mtu}, policy {Words<MtuPolicy>.Of(tunnel.MtuPolicy).Replace('_', '-')}; UDP port {tunnel.ListenPort}{mark}");
+        yield return Row("link", $"{link}, MTU {tunnel.Mtu}, policy {status.MtuPolicyWord}; UDP port {tunnel.ListenPort}{mark}");
         yield return Row("peers", $"{tunnel.PeerCount}, {sessions} with a session" + (troubled > 0 ? ", " + Paint(Red, $"{troubled} in trouble") : string.Empty));
         yield return Row("features", $"{status.Features} | aead {status.Aead} | threads {tunnel.Threads}");
         foreach (string sentence in status.Missing)

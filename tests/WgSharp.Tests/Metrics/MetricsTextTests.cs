@@ -68,7 +68,7 @@ public partial class MetricsTextTests
         string[] lines = [.. MetricsText.Lines([Counted(StatusExample.Interface(1))]).Where(line => line[0] != '#')];
         Dictionary<string, HashSet<string>> known = lines
             .GroupBy(line => line[..line.IndexOf('{', StringComparison.Ordinal)])
-            .ToDictionary(group => group.Key, group => group.SelectMany(line => LabelName().Matches(line).Select(match => match.Groups[1].Value)).ToHashSet());
+            .ToDictionary(group => group.Key, group => group.SelectMany(line => LabelName().Matches(line).Select(match => match.Groups["label"].Value)).ToHashSet());
         string[] queries = [.. Queries(JsonDocument.Parse(File.ReadAllText(Dashboard())).RootElement)];
 
         Assert.True(queries.Length >= 10, $"{queries.Length} queries");
@@ -79,7 +79,7 @@ public partial class MetricsTextTests
             Assert.All(metrics, metric =>
             {
                 Assert.Contains(metric.Value, known.Keys);
-                Assert.All(AskedLabel().Matches(query).SelectMany(match => match.Groups[1].Value.Split(',', StringSplitOptions.TrimEntries)), label => Assert.Contains(label, known[metric.Value]));
+                Assert.All(AskedLabel().Matches(query).SelectMany(match => match.Groups["labels"].Value.Split(',', StringSplitOptions.TrimEntries)), label => Assert.Contains(label, known[metric.Value]));
             });
         });
     }
@@ -117,10 +117,10 @@ public partial class MetricsTextTests
     [GeneratedRegex("wgsharp_[a-z_]+", RegexOptions.None, 10_000)]
     private static partial Regex MetricName();
 
-    [GeneratedRegex("[{,]([a-z_]+)=\"", RegexOptions.None, 10_000)]
+    [GeneratedRegex("[{,](?<label>[a-z_]+)=\"", RegexOptions.ExplicitCapture, 10_000)]
     private static partial Regex LabelName();
 
     // interface=~"..." in a selector, by (a, b), and the label of label_values(metric, label)
-    [GeneratedRegex("(?:[{,] *(?=[a-z_]+=)|by \\(|label_values\\([a-z_{}=~\"$]+, *)([a-z_, ]+)", RegexOptions.None, 10_000)]
+    [GeneratedRegex("([{,] *(?=[a-z_]+=)|by \\(|label_values\\([a-z_]+, *)(?<labels>[a-z_, ]+)", RegexOptions.ExplicitCapture, 10_000)]
     private static partial Regex AskedLabel();
 }

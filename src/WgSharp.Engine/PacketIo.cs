@@ -124,6 +124,17 @@ internal interface IUdpSocket : IDisposable
     /// <summary>Sends one datagram (handshake messages, cookie replies) with a DS field.</summary>
     SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass);
 
+    /// <summary>The same, and why it did not leave.</summary>
+    /// <param name="errno">0 if it left, or nobody knows.</param>
+    SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass, out int errno)
+    {
+        errno = 0;
+        return SendOne(datagram, endpoint, trafficClass);
+    }
+
+    /// <summary>Any thread, for people: how many peers have a socket of their own now.</summary>
+    int LaneCount => 0;
+
     /// <summary>Whether <see cref="SendWhole"/> can do what it says: where not, nothing is to be learned from its outcome.</summary>
     bool CanSendWhole => false;
 

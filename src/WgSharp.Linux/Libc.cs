@@ -88,6 +88,9 @@ internal static unsafe partial class Libc
     internal static partial nint send(FileDescriptor fd, void* buffer, nuint count, int flags);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial int shutdown(FileDescriptor fd, int how);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial int poll(pollfd* descriptors, nuint count, int timeout);
 
     [LibraryImport(Library, SetLastError = true)]
@@ -143,6 +146,7 @@ internal static unsafe partial class Libc
     internal const int MSG_DONTWAIT = 0x40;
     internal const int MSG_ERRQUEUE = 0x2000;
     internal const int MSG_NOSIGNAL = 0x4000;
+    internal const int SHUT_WR = 1;
     internal const int SOL_SOCKET = 1;
     internal const int SO_ERROR = 4;
     internal const int SO_SNDBUF = 7;

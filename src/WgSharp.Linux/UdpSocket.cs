@@ -144,7 +144,14 @@ internal sealed class UdpSocket : IUdpSocket
 
     /// <inheritdoc/>
     public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) =>
-        _sender.SendOne(_open, datagram, endpoint, trafficClass);
+        SendOne(datagram, endpoint, trafficClass, out _);
+
+    /// <inheritdoc/>
+    public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass, out int errno) =>
+        _sender.SendOne(_open, datagram, endpoint, trafficClass, out errno);
+
+    /// <inheritdoc/>
+    public int LaneCount => _open?.Lanes.TakenCount ?? 0;
 
     /// <inheritdoc/>
     public int PathMtu(Endpoint endpoint, Instant now) => _pathMtus.Of(endpoint, now);

@@ -103,7 +103,7 @@ internal sealed partial class Device
                 return;
             }
 
-            node = _peers.AddLast(new Peer(configuration.PublicKey, _stagingBudget));
+            node = _peers.AddLast(new Peer(configuration.PublicKey, _stagingBudget) { Number = ++_lastPeerNumber });
             _peersByKey.Add(configuration.PublicKey, node);
         }
 

@@ -23,7 +23,7 @@ internal sealed partial class Device
         switch (WireMessage.Classify(message))
         {
             case MessageType.HandshakeInitiation when HandshakeInitiation.TryParse(message, out HandshakeInitiation initiation):
-                result = CheckMacs(message, initiation.SenderIndex, origin.Source, underLoad, moment.Now, reply) ?? Respond(initiation, moment, reply);
+                result = CheckMacs(message, initiation.SenderIndex, origin.Source, underLoad, moment.Now, reply) ?? Respond(initiation, origin.Source, moment, reply);
                 break;
             case MessageType.HandshakeResponse when HandshakeResponse.TryParse(message, out HandshakeResponse response):
                 result = CheckMacs(message, response.SenderIndex, origin.Source, underLoad, moment.Now, reply) ?? Establish(response, moment);
@@ -62,6 +62,7 @@ internal sealed partial class Device
 
         if (_identity is null || peer.Endpoint is null)
         {
+            peer.HandshakeLog.NoteTrouble(_identity is null ? HandshakeTrouble.NoPrivateKey : HandshakeTrouble.NoEndpoint, moment.Now);
             timers.NoteInitiationImpossible(moment.Now);
             return false;
         }
@@ -82,19 +83,23 @@ internal sealed partial class Device
         if (!handshake.TryCreateInitiation(_identity, NewIndex(handshake), NewEphemeral(), moment.Wall, initiation))
         {
             FreeIndex(handshake);
+            peer.HandshakeLog.NoteTrouble(HandshakeTrouble.WeakKey, moment.Now);
             timers.NoteInitiationImpossible(moment.Now);
             return false;
         }
 
         handshake.Cookies.AddMacs(initiation, moment.Now);
         timers.NoteInitiationMade(moment.Now, Jitter());
+        peer.HandshakeLog.NoteInitiation(moment.Now);
         Plan(peer);
         return true;
     }
 
     /// <summary>Counts a handshake message that was sent or a reply (tx bytes) and stamps activity.</summary>
-    public void NoteHandshakeSent(Peer peer, int bytes, Moment moment)
+    /// <param name="errno">Why it has not left; 0 if it has.</param>
+    public void NoteHandshakeSent(Peer peer, int bytes, Moment moment, int errno = 0)
     {
+        peer.HandshakeLog.NoteSent(errno, moment.Now);
         peer.NoteHandshakeSent(bytes, moment.Now);
         Plan(peer);
     }
@@ -115,14 +120,14 @@ internal sealed partial class Device
         }
     }
 
-    private HandshakeResult Respond(HandshakeInitiation message, Moment moment, Span<byte> reply)
+    private HandshakeResult Respond(HandshakeInitiation message, in InetEndpoint source, Moment moment, Span<byte> reply)
     {
         Span<byte> scratch = stackalloc byte[SymmetricState.Size];
         try
         {
             var state = new SymmetricState(scratch);
             Span<byte> response = reply[..MessageSize.HandshakeResponse];
-            if (ConsumeInitiation(message, state, moment.Now) is not { } handshake || CreateResponse(handshake, message, state, moment.Now, response) is not { } created)
+            if (ConsumeInitiation(message, source, state, moment.Now) is not { } handshake || CreateResponse(handshake, message, state, moment.Now, response) is not { } created)
             {
                 return default;
             }
@@ -130,6 +135,7 @@ internal sealed partial class Device
             Peer peer = handshake.Peer;
             handshake.Cookies.AddMacs(response, moment.Now);
             peer.Timers.NoteResponseMade(moment.Now);
+            peer.HandshakeLog.NoteAnswered(moment.Now);
             BeginSession(peer, created, isCrossed: false, moment);
             return new HandshakeResult(HandshakeOutcome.Respond, peer, response.Length);
         }
@@ -139,12 +145,32 @@ internal sealed partial class Device
         }
     }
 
-    private Handshake? ConsumeInitiation(HandshakeInitiation message, SymmetricState state, Instant now) =>
-        Handshake.TryOpenStatic(_identity!, message, state, out PublicKey initiator)
-        && _peersByKey.TryGetValue(initiator, out LinkedListNode<Peer>? node)
-        && node.Value.Handshake.TryConsumeInitiation(_identity!, message, state, now)
-            ? node.Value.Handshake
-            : null;
+    private Handshake? ConsumeInitiation(HandshakeInitiation message, in InetEndpoint source, SymmetricState state, Instant now)
+    {
+        if (!Handshake.TryOpenStatic(_identity!, message, state, out PublicKey initiator))
+        {
+            return null;
+        }
+
+        if (!_peersByKey.TryGetValue(initiator, out LinkedListNode<Peer>? node))
+        {
+            Strangers = new Strangers(Strangers.Count + 1, initiator, source, now);
+            return null;
+        }
+
+        Handshake handshake = node.Value.Handshake;
+        if (handshake.TryConsumeInitiation(_identity!, message, state, now))
+        {
+            return handshake;
+        }
+
+        if (handshake.Refusal != HandshakeTrouble.None)
+        {
+            node.Value.HandshakeLog.NoteTrouble(handshake.Refusal, now);
+        }
+
+        return null;
+    }
 
     /// <summary>The response has an index of its own, which the keypair takes over at once: an initiation of ours that is out keeps the other.</summary>
     private Keypair? CreateResponse(Handshake handshake, HandshakeInitiation initiation, SymmetricState state, Instant now, Span<byte> response)
@@ -172,6 +198,7 @@ internal sealed partial class Device
         if (!handshake.TryConsumeResponse(_identity!, message, moment.Now, out Keypair? created))
         {
             handshake.NoteForgedAnswer();
+            handshake.Peer.HandshakeLog.NoteTrouble(HandshakeTrouble.AnswerNotAuthentic, moment.Now);
             return default;
         }
 
@@ -244,6 +271,7 @@ internal sealed partial class Device
     {
         peer.Timers.NoteHandshakeComplete(peer.Handshake.IsInitiationOut);
         peer.LastHandshake = moment.Wall;
+        peer.HandshakeLog.Clear();
     }
 
     /// <summary>Keeps a keypair that fell out of the triple while the peer may be sending with it; the one kept before goes.</summary>
@@ -288,6 +316,7 @@ internal sealed partial class Device
         }
 
         peer.Timers.NoteHandshakeCleared();
+        peer.HandshakeLog.Clear();
         peer.Keypairs.Next?.ExpireSending();
         peer.Keypairs.Current?.ExpireSending();
         peer.Keypairs.Previous?.ExpireSending();

@@ -300,6 +300,7 @@ internal sealed partial class Device : IDisposable
             case PeerTimers.Due.SendKeepalive:
                 return TimerAction.SendKeepalive;
             case PeerTimers.Due.GiveUpHandshake:
+                peer.HandshakeLog.NoteGivenUp();
                 peer.Staged.Clear();
                 return TimerAction.None;
             case PeerTimers.Due.ForgetInitiation:
@@ -336,6 +337,7 @@ internal sealed partial class Device : IDisposable
     private void StopTimers(Peer peer)
     {
         peer.Timers.Stop();
+        peer.HandshakeLog.Clear();
         _deadlines.Remove(peer);
     }
 

@@ -129,6 +129,11 @@ internal sealed class Keypair
         return false;
     }
 
+    /// <summary>Counters given out so far.</summary>
+    internal ulong SentCount => Volatile.Read(ref _sendCounter);
+
+    internal TimeSpan AgeAt(Instant now) => now - _birth;
+
     /// <summary>A look ahead at what <see cref="TryReserve"/> would say to one message.</summary>
     public bool MaySend(Instant now) => !IsSendingOver(now) && Volatile.Read(ref _sendCounter) < Limits.RejectAfterMessages;
 

@@ -59,6 +59,9 @@ internal sealed class Peer
 
     public PublicKey PublicKey { get; }
 
+    /// <summary>Grows with every peer of a device: the order of insertion.</summary>
+    internal long Number { get; init; }
+
     /// <summary>Any thread: one volatile read.</summary>
     public Keypairs Keypairs => _keypairs;
 
@@ -96,6 +99,9 @@ internal sealed class Peer
     internal Keypair? Parting { get; set; }
 
     internal UnixTime LastHandshake { get; set; }
+
+    /// <summary>For people. A field, so that it is changed in place.</summary>
+    internal HandshakeLog HandshakeLog;
 
     internal long RxBytes => Interlocked.Read(ref _rxBytes);
 

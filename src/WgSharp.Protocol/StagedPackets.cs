@@ -35,6 +35,9 @@ internal sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
     /// <summary>Bytes of memory taken now.</summary>
     public int Used { get; private set; }
 
+    /// <summary>Packets that wait now. Any thread, for people.</summary>
+    public int Count => Volatile.Read(ref _count);
+
     /// <summary>Any thread: packets that went because a bound was reached.</summary>
     public long PushedOut => Volatile.Read(ref _pushedOut);
 

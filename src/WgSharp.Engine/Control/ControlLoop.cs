@@ -175,6 +175,39 @@ internal sealed class ControlLoop
 
     public DeviceSnapshot Snapshot() => _device.Snapshot();
 
+    public TunnelStatus Describe(Instant now)
+    {
+        Strangers strangers = _device.Strangers;
+        bool any = strangers.Count > 0;
+        return new TunnelStatus
+        {
+            PublicKey = _device.PublicKey,
+            ListenPort = _device.ListenPort,
+            Fwmark = _device.Fwmark,
+            LinkIsUp = _device.LinkIsUp,
+            Mtu = _link.Mtu,
+            MtuPolicy = _link.MtuPolicy,
+            PeerCount = _device.Peers.Count,
+            StagedPackets = _device.StagedPackets,
+            StagedBytes = _device.StagedBytes,
+            StrangerCount = strangers.Count,
+            StrangerKey = any ? strangers.LastKey : null,
+            StrangerSource = any ? strangers.LastSource : null,
+            StrangerAge = any ? now - strangers.LastAt : null,
+        };
+    }
+
+    public bool DescribePeers(PeerCursor cursor, int most, int mostAllowedIps, Instant now, ICollection<PeerStatus> described)
+    {
+        bool more = _device.DescribePeers(cursor, most, mostAllowedIps, now, described);
+        foreach (PeerStatus peer in described)
+        {
+            peer.UnsegmentedFrom = peer.Endpoint is { } endpoint ? _link.Refusals.RefusedFrom(endpoint, now) : 0;
+        }
+
+        return more;
+    }
+
     public bool LinkChanged(bool up, int mtu, Moment moment)
     {
         _link.Mtu = mtu;
@@ -276,14 +309,14 @@ internal sealed class ControlLoop
             return;
         }
 
-        SendOutcome outcome = _io.Udp.SendOne(message, endpoint, HandshakeTrafficClass);
+        SendOutcome outcome = _io.Udp.SendOne(message, endpoint, HandshakeTrafficClass, out int errno);
         if (outcome == SendOutcome.SourceRefused && peer.ForgetSource(endpoint) is { } sourceless)
         {
-            outcome = _io.Udp.SendOne(message, sourceless, HandshakeTrafficClass);
+            outcome = _io.Udp.SendOne(message, sourceless, HandshakeTrafficClass, out errno);
         }
 
         // The timers run on from the attempt; only what left counts as bytes.
-        _device.NoteHandshakeSent(peer, outcome == SendOutcome.Sent ? message.Length : 0, moment);
+        _device.NoteHandshakeSent(peer, outcome == SendOutcome.Sent ? message.Length : 0, moment, errno);
     }
 
     // ---- what the data path asks for, and timers ----

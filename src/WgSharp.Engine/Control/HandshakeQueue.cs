@@ -66,6 +66,9 @@ internal sealed class HandshakeQueue
 
     public bool IsEmpty => _count == 0;
 
+    /// <summary>Any thread, for people.</summary>
+    public int Count => _count;
+
     /// <summary>Any thread.</summary>
     public SourceHash HashOf(in InetEndpoint source)
     {

@@ -8,7 +8,7 @@ export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_CLI_HOME=${DOTNET_CL
 # What a demonstration needs, and what the whole suite needs beyond it.
 packages_demo=(wireguard-tools iproute2 iputils-ping iperf3 libsodium23 procps)
 packages_suite=("${packages_demo[@]}" strace wireguard-go iptables nftables tcpdump tshark conntrack ncat ethtool kmod cpio
-	busybox-static qemu-system-x86 shellcheck util-linux python3 curl openssl)
+	busybox-static qemu-system-x86 shellcheck ansible-lint util-linux python3 curl openssl)
 
 # What machines that boot need (interop/machines).
 packages_machines=(debootstrap systemd-container apt-utils e2fsprogs openssl openssh-client)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using WgSharp.Doctor;
 
 namespace WgSharp.Commands;
 
@@ -11,6 +12,7 @@ internal static class CommandTable
 {
     private static readonly (string Name, Func<Command> Create)[] _known =
     [
+        ("doctor", DoctorCommand.Create),
     ];
 
     /// <summary>The commands' names, in the order in which they are explained.</summary>

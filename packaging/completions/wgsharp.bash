@@ -2,9 +2,28 @@
 
 _wgsharp_disable="vnet_hdr tso4 tso6 tso uso gso gro mmsg pktinfo tos recvfragsize ipv4 ipv6 timerfd boottimer devnetns routes silence lanes recverr raw6 avx512 avx2"
 
+# Interfaces, and files once there is a slash in the word.
+_wgsharp_doctor() {
+	local file
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "--json --list --help" -- "$cur")
+	elif [[ $cur == */* ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames
+	else
+		for file in /etc/wireguard/"$cur"*.conf; do
+			[[ ! -e $file ]] || { file=${file##*/} && COMPREPLY+=("${file%.conf}"); }
+		done
+	fi
+}
+
 _wgsharp() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} file before
 	COMPREPLY=()
+	if [[ ${COMP_WORDS[1]} == doctor && $COMP_CWORD -gt 1 ]]; then
+		_wgsharp_doctor
+		return
+	fi
 	# --name=value comes in three words.
 	if [[ $cur == '=' ]]; then
 		cur=''
@@ -29,6 +48,7 @@ _wgsharp() {
 		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace
 		return
 	fi
+	[[ $COMP_CWORD -ne 1 ]] || mapfile -t COMPREPLY < <(compgen -W "doctor" -- "$cur")
 	# Interfaces that are configured and do not exist yet.
 	for file in /etc/wireguard/"$cur"*.conf /etc/wgsharp/"$cur"*.conf; do
 		file=${file##*/} file=${file%.conf}

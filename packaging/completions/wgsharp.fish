@@ -8,6 +8,10 @@ function __wgsharp_interfaces
 end
 
 complete -c wgsharp -f -a '(__wgsharp_interfaces)' -d 'Interface'
+complete -c wgsharp -n __fish_use_subcommand -a doctor -d 'What this machine lacks for a tunnel'
+complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -F
+complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -l json -d 'For programs'
+complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -l list -d 'Only say what is looked at'
 complete -c wgsharp -s f -l foreground -d 'Stay in the foreground'
 complete -c wgsharp -l disable -x -a '(__fish_append , vnet_hdr tso4 tso6 tso uso gso gro mmsg pktinfo tos recvfragsize ipv4 ipv6 timerfd boottimer devnetns routes silence lanes recverr raw6 avx512 avx2)' -d 'Features to do without'
 complete -c wgsharp -l mtu-policy -x -a 'auto clamp-only kernel' -d 'What is done about path MTU'

@@ -18,6 +18,9 @@ internal static class CommandTable
     /// <summary>The commands' names, in the order in which they are explained.</summary>
     public static IEnumerable<string> Names => _known.Select(known => known.Name);
 
+    /// <summary>For --help.</summary>
+    public static string Explain() => $"Commands (wgsharp COMMAND --help): {string.Join(", ", Names)}.";
+
     /// <summary>Whether the first argument names a command, and so is not an interface.</summary>
     public static bool Contains(string argument) => Array.Exists(_known, known => known.Name == argument);
 

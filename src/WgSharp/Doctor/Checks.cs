@@ -5,11 +5,12 @@ namespace WgSharp.Doctor;
 /// <param name="LooksAt">What is looked at, for people.</param>
 internal sealed record Check(string Id, string LooksAt, Func<Examination, IEnumerable<Complaint>> Examine);
 
-/// <summary>All of them, in the order in which what they find is told: what nothing works without comes first.</summary>
+/// <summary>All of them, in the order in which they are made and told: what nothing works without comes first.</summary>
 internal static class Checks
 {
     public static IReadOnlyList<Check> All { get; } =
     [
+        new("limits", "limits on open files and address space", ProcessChecks.Limits),
         new("tun-node", "whether /dev/net/tun is there, or can be made", DeviceChecks.TunNode),
         new("tun-open", "whether /dev/net/tun can be opened", DeviceChecks.TunOpen),
         new("tun-create", "whether an interface can be made with it", DeviceChecks.TunCreate),
@@ -20,7 +21,6 @@ internal static class Checks
         new("capability-net-raw", "the right to hear ICMPv6, where peers are reached over IPv6", CapabilityChecks.NetRaw),
 
         new("libsodium", "whether libsodium can be loaded", ProcessChecks.Libsodium),
-        new("limits", "limits on open files and address space", ProcessChecks.Limits),
         new("tasks", "limits on processes and threads", ProcessChecks.TaskLimits),
         new("memory", "limits on memory", ProcessChecks.Memory),
         new("memlock", "the limit on locked memory, where keys belong", ProcessChecks.LockedMemory),
@@ -52,6 +52,13 @@ internal static class Checks
         new("leftover-socket", "control sockets that nobody serves", LeftoverChecks.Sockets),
     ];
 
-    public static IReadOnlyList<Finding> Run(Examination examination) =>
-        [.. All.SelectMany(check => check.Examine(examination).Select(complaint => new Finding(check.Id, complaint)))];
+    /// <summary>Under limits that are too low for a daemon, the examination itself might not come to its end: then they are all that is told.</summary>
+    public static IReadOnlyList<Finding> Run(Examination examination)
+    {
+        IReadOnlyList<Finding> first = Findings(All[0], examination);
+        return first.Count > 0 ? first : [.. All.Skip(1).SelectMany(check => Findings(check, examination))];
+    }
+
+    private static IReadOnlyList<Finding> Findings(Check check, Examination examination) =>
+        [.. check.Examine(examination).Select(complaint => new Finding(check.Id, complaint))];
 }

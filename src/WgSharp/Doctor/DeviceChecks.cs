@@ -38,7 +38,7 @@ internal static class DeviceChecks
     {
         if (examination.Tun is { Reached: TunStep.Create, Why: { } why } && examination.Has(Capability.NetAdmin))
         {
-            yield return Complaint.Fault(null, why.Wrong, Mend.At(Panel));
+            yield return Complaint.Fault(null, $"No interface can be made with /dev/net/tun: {Errno.Describe(why.ErrorNumber)}.", Mend.At(Panel));
         }
     }
 

@@ -40,6 +40,11 @@ internal static class DoctorCommand
             return [.. machine.Entries(Configurations).Where(path => path.EndsWith(Extension, StringComparison.Ordinal)).Select(path => Open(machine, path))];
         }
 
+        if (subject.StartsWith('-'))
+        {
+            throw new SettingsException($"There is no option {subject}, see wgsharp doctor --help.");
+        }
+
         if (subject.Contains('/', StringComparison.Ordinal) || subject.EndsWith(Extension, StringComparison.Ordinal))
         {
             return machine.Exists(subject) ? [Open(machine, subject)] : throw new SettingsException($"There is no file {subject}.");
@@ -63,7 +68,7 @@ internal static class DoctorCommand
         // There are keys in what is read.
         ProcessLimits.ForbidDumps();
         var machine = new Machine();
-        IReadOnlyList<Finding> findings = Checks.Run(new Examination(machine, Find(machine, subject)));
+        IReadOnlyList<Finding> findings = Checks.Run(new Examination(machine, () => Find(machine, subject)));
         if (json)
         {
             Report.WriteJson(Console.OpenStandardOutput(), findings);

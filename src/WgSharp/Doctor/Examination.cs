@@ -4,7 +4,7 @@ using System.Net;
 namespace WgSharp.Doctor;
 
 /// <summary>An interface of this network namespace, as <c>ip -d link</c> shows it.</summary>
-internal sealed record Link(string Name, int Mtu, bool IsBridge);
+internal sealed record Link(string Name, int Mtu, bool IsBridge, bool IsWireGuard);
 
 /// <summary>What <c>wg show</c> says of an interface that is there. Asked piece by piece, because all at once there would be keys in it.</summary>
 internal sealed record LiveTunnel(int ListenPort, uint FwMark, IReadOnlyList<Prefix> AllowedIps, IReadOnlyList<IPEndPoint> Endpoints, DateTimeOffset? NewestHandshake)
@@ -12,6 +12,12 @@ internal sealed record LiveTunnel(int ListenPort, uint FwMark, IReadOnlyList<Pre
     /// <returns>Null where there is no such interface, or none of WireGuard.</returns>
     public static LiveTunnel? Find(IMachine machine, string name)
     {
+        // wg deletes a socket that refuses: it is to be told of, not to be taken away.
+        if (machine.RefusesConnections($"{UapiSocket.DefaultDirectory}/{name}{UapiSocket.Extension}"))
+        {
+            return null;
+        }
+
         ProgramResult port = machine.Run("wg", ["show", name, "listen-port"]);
         return port.Succeeded && int.TryParse(port.Output, NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out int number)
             ? new LiveTunnel(
@@ -63,15 +69,17 @@ internal sealed record Tunnel(string Name, string? Path, WgQuickFile? File, Live
 /// <summary>What the checks go by: the machine, the tunnels they were asked about, and what more than one of them wants to know, asked once.</summary>
 internal sealed class Examination
 {
+    private readonly Lazy<IReadOnlyList<Tunnel>> _tunnels;
     private readonly Lazy<IReadOnlyList<Link>> _links;
     private readonly Lazy<ulong> _capabilities;
     private readonly Lazy<Linux.TunTrial> _tun;
     private readonly Lazy<WgQuickSetup> _wgQuick;
 
-    public Examination(IMachine machine, IReadOnlyList<Tunnel> tunnels)
+    /// <param name="tunnels">Asked when they are first wanted.</param>
+    public Examination(IMachine machine, Func<IReadOnlyList<Tunnel>> tunnels)
     {
         Machine = machine;
-        Tunnels = tunnels;
+        _tunnels = new(tunnels);
         _links = new(() => ParseLinks(machine.Run("ip", ["-o", "-d", "link", "show"]).Output));
         _capabilities = new(() => ParseCapabilities(machine.Read("/proc/self/status")));
         _tun = new(machine.TryTun);
@@ -80,11 +88,17 @@ internal sealed class Examination
 
     public IMachine Machine { get; }
 
-    public IReadOnlyList<Tunnel> Tunnels { get; }
+    public IReadOnlyList<Tunnel> Tunnels => _tunnels.Value;
 
     public IReadOnlyList<Link> Links => _links.Value;
 
     public Linux.TunTrial Tun => _tun.Value;
+
+    /// <summary>Of all WireGuard interfaces that are served, the kernel's included. (Not by wg show all: see <see cref="LiveTunnel.Find"/>.)</summary>
+    public IEnumerable<LiveTunnel> Living =>
+        Links.Where(link => link.IsWireGuard || Machine.Exists($"{UapiSocket.DefaultDirectory}/{link.Name}{UapiSocket.Extension}"))
+            .Select(link => LiveTunnel.Find(Machine, link.Name))
+            .OfType<LiveTunnel>();
 
     /// <summary>How wg-quick comes to its implementation here.</summary>
     public WgQuickSetup WgQuick => _wgQuick.Value;
@@ -119,7 +133,7 @@ internal sealed class Examination
             int mtu = Array.IndexOf(words, "mtu");
             if (words.Length > 1 && mtu > 0 && mtu + 1 < words.Length && int.TryParse(words[mtu + 1], NumberStyles.None, CultureInfo.InvariantCulture, out int size))
             {
-                links.Add(new Link(words[1].TrimEnd(':').Split('@')[0], size, Array.IndexOf(words, "bridge") > 0));
+                links.Add(new Link(words[1].TrimEnd(':').Split('@')[0], size, Array.IndexOf(words, "bridge") > 0, Array.IndexOf(words, "wireguard") > 0));
             }
         }
 

@@ -55,17 +55,16 @@ internal static class FirewallChecks
         {
             foreach (string program in _iptables.Where(program => Programs.Find(examination.Machine, program) is not null))
             {
-                bool ipv6 = program == "ip6tables";
-                foreach ((string word, Hook hook, string rules) in Used(tunnel.File!, program, ipv6))
+                (string Word, Hook Hook, string Rules)[] used = [.. Used(tunnel.File!, program, ipv6: program == "ip6tables")];
+                ProgramResult[] tried = [.. used.Select(part => Restore(examination.Machine, program, part.Rules))];
+                (string Word, Hook Hook, string Rules)[] missing = [.. used.Where((_, index) => !tried[index].Succeeded)];
+                if (missing.Length > 0)
                 {
-                    ProgramResult tried = Restore(examination.Machine, program, rules);
-                    if (!tried.Succeeded)
-                    {
-                        yield return Complaint.Fault(
-                            tunnel.Name,
-                            $"{hook.Key} in line {hook.Line} uses {word} of {program}, which the kernel does not have here: {tried.Complaint}",
-                            LegacyHelps(examination.Machine, program, rules) ?? Mend.At(HostsModules));
-                    }
+                    yield return Complaint.Fault(
+                        tunnel.Name,
+                        $"{missing[0].Hook.Key} in line {missing[0].Hook.Line} uses {program} with {string.Join(", ", missing.Select(part => part.Word))}, "
+                        + $"which the kernel does not have here: {tried.First(each => !each.Succeeded).Complaint}",
+                        LegacyHelps(examination.Machine, program, string.Concat(missing.Select(part => part.Rules))) ?? Mend.At(HostsModules));
                 }
             }
         }

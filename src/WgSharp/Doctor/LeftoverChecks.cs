@@ -11,13 +11,12 @@ internal static class LeftoverChecks
     public static IEnumerable<Complaint> Rules(Examination examination)
     {
         IMachine machine = examination.Machine;
-        ProgramResult marks = machine.Run("wg", ["show", "all", "fwmark"]);
-        if (!marks.Succeeded)
+        if (Programs.Find(machine, "wg") is null)
         {
             yield break;
         }
 
-        HashSet<uint> living = [.. marks.Lines.Select(line => LiveTunnel.ParseMark(line.Split('\t')[^1]))];
+        HashSet<uint> living = [.. examination.Living.Select(tunnel => tunnel.FwMark)];
         foreach (string family in (string[])["-4", "-6"])
         {
             IReadOnlyList<Rule> rules = ParseRules(machine.Run("ip", [family, "rule", "show"]));
@@ -78,7 +77,7 @@ internal static class LeftoverChecks
 
     public static IEnumerable<Complaint> Sockets(Examination examination)
     {
-        foreach (string socket in examination.Machine.Entries(UapiSocket.DefaultDirectory).Where(path => path.EndsWith(".sock", StringComparison.Ordinal)))
+        foreach (string socket in examination.Machine.Entries(UapiSocket.DefaultDirectory).Where(path => path.EndsWith(UapiSocket.Extension, StringComparison.Ordinal)))
         {
             if (examination.Machine.RefusesConnections(socket))
             {

@@ -17,7 +17,7 @@ internal static class RoutingChecks
                 if (tunnel.TakesDefaultRoute(ipv6) && (!ipv6 || hasIPv6) && TryRules(examination.Machine, ipv6 ? "-6" : "-4") is { Succeeded: false } refused)
                 {
                     // What the kernel says comes with that word; all else is said by a program that does not know the words.
-                    bool kernel = refused.Output.Contains("RTNETLINK", StringComparison.Ordinal);
+                    bool kernel = refused.Output.Contains("rtnetlink", StringComparison.OrdinalIgnoreCase);
                     yield return Complaint.Fault(
                         tunnel.Name,
                         $"wg-quick's rules for {(ipv6 ? "::/0" : "0.0.0.0/0")} (suppress_prefixlength) are refused by {(kernel ? "the kernel" : "this ip")}: {refused.Complaint}",

@@ -27,6 +27,9 @@ internal static class DoctorCommand
         {
             subject, json, list, new HelpOption(),
         };
+
+        // For the first words of --help.
+        _ = new Command("wgsharp") { command };
         command.SetAction(parsed => parsed.GetValue(list) ? List() : Examine(parsed.GetValue(subject), parsed.GetValue(json)));
         return command;
     }

@@ -102,6 +102,7 @@ public class ChecksTests
     public void What_modules_the_machine_could_load_is_not_found_out_by_loading_them()
     {
         _machine.Files["/proc/modules"] = "tun 61440 0 - Live 0x0\n";
+        _machine.Programs["iptables-save -V"] = new ProgramResult(0, "iptables-save v1.8.9 (nf_tables)\n");
 
         Assert.Empty(Examine());
 

@@ -79,7 +79,7 @@ public class AllowedIpsBenchmarks
     }
 
     [Benchmark]
-    public AllowedIps MoveOnePrefixAndPublish()
+    public object MoveOnePrefixAndPublish()
     {
         _turn ^= 1;
         _table.Set(_changing, _peers[_turn]);

@@ -37,26 +37,27 @@ public class HandshakeBenchmarks
 
     /// <summary>The whole of it on both sides: initiation, response, both keypairs.</summary>
     [Benchmark]
-    public HandshakeOutcome BothSides()
+    public bool BothSides()
     {
         Moment moment = Next();
-        if (!_initiator.TryCreateInitiation(_peer, retry: false, moment, _initiation)
-            || _responder.Handle(_initiation, EndpointA, default, 0, underLoad: false, moment, _reply, out int length, out _) != HandshakeOutcome.Respond)
+        bool begun = _initiator.TryCreateInitiation(_peer, retry: false, moment, _initiation);
+        HandshakeResult answered = _responder.Handle(_initiation, new HandshakeOrigin(EndpointA), underLoad: false, moment, _reply);
+        if (!begun || answered.Outcome != HandshakeOutcome.Respond)
         {
             throw new InvalidOperationException("The handshake failed.");
         }
 
-        return _initiator.Handle(_reply.AsSpan(0, length), EndpointB, default, 0, underLoad: false, moment, _initiation, out _, out _);
+        return _initiator.Handle(_reply.AsSpan(0, answered.ReplyLength), new HandshakeOrigin(EndpointB), underLoad: false, moment, _initiation).Outcome == HandshakeOutcome.SessionEstablished;
     }
 
     /// <summary>The responder alone: each initiation is made outside of the measured time.</summary>
     [Benchmark]
     [InvocationCount(64)]
-    public HandshakeOutcome Responder()
+    public bool Responder()
     {
         (byte[] initiation, Moment moment) = _prepared[_next++ % _prepared.Length];
-        HandshakeOutcome outcome = _responder.Handle(initiation, EndpointA, default, 0, underLoad: false, moment, _reply, out _, out _);
-        return outcome == HandshakeOutcome.Respond ? outcome : throw new InvalidOperationException("The handshake failed.");
+        HandshakeOutcome outcome = _responder.Handle(initiation, new HandshakeOrigin(EndpointA), underLoad: false, moment, _reply).Outcome;
+        return outcome == HandshakeOutcome.Respond ? true : throw new InvalidOperationException("The handshake failed.");
     }
 
     [IterationSetup(Target = nameof(Responder))]

@@ -42,19 +42,18 @@ internal sealed class AnsweringPeer : IDisposable
             return 0;
         }
 
-        HandshakeOutcome outcome = _device.Handle(
-            message, hub, InetAddress.None, 0, underLoad: false, moment, reply, out int length, out Peer? peer);
-        if (outcome == HandshakeOutcome.Respond)
+        HandshakeResult result = _device.Handle(message, new HandshakeOrigin(hub), underLoad: false, moment, reply);
+        if (result.Outcome == HandshakeOutcome.Respond)
         {
-            _device.NoteHandshakeSent(peer!, length, moment);
+            _device.NoteHandshakeSent(result.Peer!, result.ReplyLength, moment);
             Answered += HasSession ? 0 : 1;
         }
-        else if (outcome == HandshakeOutcome.CookieStored)
+        else if (result.Outcome == HandshakeOutcome.CookieStored)
         {
             CookieReplies++;
         }
 
-        return length;
+        return result.ReplyLength;
     }
 
     public void Dispose() => _device.Dispose();

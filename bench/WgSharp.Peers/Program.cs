@@ -118,7 +118,7 @@ void WarmUp()
         Peer peer = initiator.Peers.First();
         bool begun = initiator.TryCreateInitiation(peer, retry: false, moment, message);
         int length = responder.Take(message, udp.Hub, moment, reply);
-        HandshakeOutcome outcome = initiator.Handle(reply[..length], udp.Hub, InetAddress.None, 0, underLoad: false, moment, message, out _, out _);
+        HandshakeOutcome outcome = initiator.Handle(reply[..length], new HandshakeOrigin(udp.Hub), underLoad: false, moment, message).Outcome;
         if (!begun || outcome != HandshakeOutcome.SessionEstablished)
         {
             throw new InvalidOperationException("A handshake with oneself failed.");

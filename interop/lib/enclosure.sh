@@ -4,8 +4,8 @@
 
 # Never readable, so that `read -t` waits without a process.
 exec 7<> <(:)
-KERNEL=none KERNEL_KIT='' MACHINES=''
-export KERNEL KERNEL_KIT MACHINES
+KERNEL=none KERNEL_KIT='' MACHINES='' PROMTOOL=''
+export KERNEL KERNEL_KIT MACHINES PROMTOOL
 
 # The kernel module as an implementation: this machine's own, or a virtual machine's.
 find_kernel() {
@@ -29,6 +29,23 @@ find_machines() { # image...
 		inotify_before=$(cat "$inotify")
 		echo 1024 >"$inotify"
 	fi
+}
+
+# Debian's promtool, unpacked and not installed: its package would start a server.
+find_promtool() {
+	local work cache=$here/.cache
+	PROMTOOL=$(type -P promtool || echo "$cache/promtool")
+	[[ ! -x $PROMTOOL ]] || return 0
+	mkdir -p "$cache"
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	if ! { (cd "$work" && apt-get download prometheus) && dpkg-deb --fsys-tarfile "$work"/*.deb | tar -x -C "$work" ./usr/bin/promtool; } >"$work/log" 2>&1; then
+		cat "$work/log" >&2
+		setup_say "cannot get promtool from the package prometheus (apt-get update?)"
+		rm -rf "$work"
+		return 1
+	fi
+	mv "$work/usr/bin/promtool" "$PROMTOOL"
+	rm -rf "$work"
 }
 
 inotify=/proc/sys/fs/inotify/max_user_instances inotify_before=

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Paths that are narrower than the tunnel believes: what is sent shrinks until it fits, whoever tells of it, and whoever does not. The
-# letters are those of the list that these scenarios were written for. Where speeds are compared, the base is the tunnel at MTU 1420 over a path of 1500, in the
-# same run. Figures that do not hold are gathered, so that one run shows all.
+# letters are those of the list that these scenarios were written for. Where speeds are compared, the base is a second tunnel at MTU 1420 over a path of 1500, by
+# turns. Figures that do not hold are gathered, so that one run shows all.
 
 # shellcheck disable=SC2154  # library is the runner's
 # shellcheck source=interop/lib/path-mtu.sh
@@ -9,30 +9,27 @@
 
 # ---- a: MTU 1500 on both ends of links of 1500 -----------------------------------------------------------------------------
 
-# Bulk one way, and the fragments of any host since the first second of it: what TCP sends has to have shrunk by then. Leaves $mbits.
-shrinks_within_a_second() { # 'what' from to address seconds hosts to be looked at
-	stream "$2" "$3" "$4" "$5"
+# Bulk one way, and the fragments of any host since the first second of it: what TCP sends has to have shrunk by then. Then the speed.
+shrinks_within_a_second() { # 'what' from to address per-cent of the base
+	stream "$2" "$3" "$4" 3
 	quietly_await 10 "the first second is over" streamed 1
-	fragments_begin "${@:6}"
-	quietly_await $(($5 + 10)) "the transfer is over" has_ended
-	fragments_so_far "from the first second on"
-	mbits=$(streamed_in_all)
+	fragments_begin a b
+	quietly_await 13 "the transfer is over" has_ended
 	note "    $1, Mbit/s in each second: $(per_second)"
-	demand "$1: fragments from the first second on" "$fragments" -eq 0
 	stream_ends
+	against_base "$1 at MTU 1500" "$5" "$2" "$3" "$4"
+	fragments_so_far "from the first second on"
+	demand "$1: fragments from the first second on" "$fragments" -eq 0
 }
 has_ended() { grep -q receiver "$lab/stream"; }
 
 wide_tunnel() { # 4|6
 	short_path wgsharp
-	measure_base "$1" 3
+	begin_base "$1"
 	begin_tunnel "$1" 1500
-	shrinks_within_a_second "a -> b" a b 192.168.241.2 4 a b
-	of_base "a -> b at MTU 1500" "$mbits" "$base_out" 85
-	shrinks_within_a_second "b -> a" b a 192.168.241.1 4 a b
-	of_base "b -> a at MTU 1500" "$mbits" "$base_in" 85
-	shrinks_within_a_second "IPv6, a -> b" a b fd00::2 3 a b
-	of_base "IPv6, a -> b at MTU 1500" "$mbits" "$base_out" 80
+	shrinks_within_a_second "a -> b" a b 192.168.241.2 85
+	shrinks_within_a_second "b -> a" b a 192.168.241.1 85
+	shrinks_within_a_second "IPv6, a -> b" a b fd00::2 80
 	all_held
 }
 
@@ -271,7 +268,7 @@ finds_the_hop() { # mtu, within seconds, inner address of a, of b
 
 narrow_hop() { # 4|6 silent|tells [a's allowed IPs]
 	path wgsharp
-	measure_base "$1" 2
+	begin_base "$1"
 	[[ $2 == tells ]] || filter_icmp r q
 	hop 1400
 	if [[ $# -gt 2 ]]; then
@@ -282,38 +279,29 @@ narrow_hop() { # 4|6 silent|tells [a's allowed IPs]
 	begin_tunnel "$1" 1420
 	iperf_or_nothing a b 192.168.241.2 1
 	if [[ $1 == 4 || $2 == tells ]]; then
-		demand "at once, a -> b, Mbit/s" "$mbits" -ge $((base_out / 20))
+		demand "at once, a -> b, Mbit/s" "$mbits" -ge $((base / 20))
 		iperf_or_nothing b a 192.168.241.1 1
-		demand "at once, b -> a, Mbit/s" "$mbits" -ge $((base_in / 20))
+		demand "at once, b -> a, Mbit/s" "$mbits" -ge $((base / 20))
 	else
 		# Nobody but the sender can fragment IPv6, and nobody tells it.
 		note "(at once, a -> b: $mbits Mbit/s)"
 	fi
 	finds_the_hop 1400 10 192.168.241.1 192.168.241.2
 	fragments_begin a r q b
-	both_ways_or_nothing 3
+	both_against_base 80
 	fragments_so_far "once it is found"
 	# Over IPv6 the probe that asks whether fragments pass is one: two of them, sent and put together.
 	demand "fragments once it is found" "$fragments" -le $(($1 == 4 ? 0 : 16))
-	of_base "a -> b" "$mbits_out" "$base_out" 80
-	of_base "b -> a" "$mbits_in" "$base_in" 80
 	all_held
 }
 
-# A transfer that may come to nothing; leaves what arrived in $mbits.
+# A transfer that may come to nothing, where iperf3 itself would wait for ever; leaves what arrived in $mbits.
 iperf_or_nothing() { # from to address seconds
 	stream "$1" "$2" "$3" "$4"
 	comes_true $(($4 + 3)) streamed "$4" || true
 	mbits=$(seconds_streamed | awk '{ sum += $1 } END { printf "%d", sum / (NR ? NR : 1) }')
 	stream_ends
 }
-both_ways_or_nothing() { # seconds
-	iperf_or_nothing a b 192.168.241.2 "$1"
-	mbits_out=$mbits
-	iperf_or_nothing b a 192.168.241.1 "$1"
-	mbits_in=$mbits
-}
-
 # d - A hop of 1400 bytes, and nobody tells: transfers work at once, the hop is found within 10 s, then nothing is fragmented.
 # alone
 # limit: 90
@@ -341,7 +329,7 @@ scenario_narrow_hop_to_a_gateway_over_ipv6() { narrow_hop 6 silent 0.0.0.0/0,::/
 
 black_hole() { # 4|6
 	path wgsharp
-	measure_base "$1" 2
+	begin_base "$1"
 	filter_icmp r q
 	filter_fragments r q
 	hop 1400
@@ -361,12 +349,9 @@ black_hole() { # 4|6
 	says a
 	says b
 	fragments_begin a r q b
-	both_ways_or_nothing 3
+	both_against_base 50 ", new connections"
 	fragments_so_far "once it is known"
-	of_base "a -> b, a new connection" "$mbits_out" "$base_out" 50
-	of_base "b -> a, a new connection" "$mbits_in" "$base_in" 50
-	iperf_or_nothing a b fd00::2 2
-	of_base "a -> b, a new connection within IPv6" "$mbits" "$base_out" 50
+	against_base "a -> b, new connections within IPv6" 50 a b fd00::2
 	all_held
 }
 # Two seconds in a row with more than a trickle.
@@ -389,7 +374,7 @@ shrinks_during_a_transfer() { # 4|6 seconds of the transfer
 	local second
 	path wgsharp
 	filter_icmp r q
-	measure_base "$1" 2
+	begin_base "$1"
 	begin_tunnel "$1" 1420
 	stream a b 192.168.241.2 "$2"
 	quietly_await 10 "it flows" streamed 4
@@ -424,9 +409,7 @@ hop_that_changes() { # 4|6
 	note "    a -> b, Mbit/s in each second: $(per_second)"
 	stream_ends
 	says a
-	both_ways_or_nothing 3
-	of_base "a -> b" "$mbits_out" "$base_out" 85
-	of_base "b -> a" "$mbits_in" "$base_in" 80
+	both_against_base 80
 	all_held
 }
 
@@ -467,7 +450,7 @@ scenario_hop_that_grows_unnoticed() {
 with_a_liar() {
 	log_is_a_file
 	with_a_stranger
-	to_a4=10.0.0.1:1 to_b4=10.0.0.2:2 to_a6='[fd00:aa::1]:1' to_b6='[fd00:aa::2]:2'
+	on_a_cable
 }
 
 # The receiver index of what a sends to b now, as on the wire: of a ping's message.
@@ -486,39 +469,33 @@ lies() { # 4|6 rate mtu seconds port
 	lying=$!
 }
 
+while_told() { # 4|6 mtu port
+	lies "$1" 10000 "$2" 1.7 "$3"
+	iperf a b 192.168.241.2 -t 1
+	wait "$lying"
+}
+
 forgeries() { # 4|6
-	local index lying quiet nonsense port longest mtu=600
+	local index lying mtu=600
 	[[ $1 == 4 ]] || mtu=1280
 	with_a_liar
+	begin_base "$1"
 	begin_tunnel "$1" 1420
 	index=$(living_index)
 	check "the living receiver index" "$index" =~ '^[0-9a-f]{8}$'
-	iperf a b 192.168.241.2 -t 3
-	quiet=$mbits
-	# A hundred, and nothing else: what they change, if anything, shows in the next transfer.
+	# A hundred, and nothing else: what they change, if anything, shows in the next transfers.
 	lies "$1" 1000 $mtu 0.1 1
 	wait "$lying"
 	note "a is told $(awk '$1 == "told" { print $2 }' "$lab/lies") times that $mtu is too long"
 	fragments_begin a b
-	capture outer hub to_b 'udp src port 1'
-	iperf a b 192.168.241.2 -n 20M
-	captured outer >/dev/null
+	against_base "a -> b, afterwards" 80 a b 192.168.241.2
 	fragments_so_far "afterwards"
 	demand "fragments afterwards" "$fragments" -eq 0
-	of_base "a -> b, afterwards" "$mbits" "$quiet" 50
 	says a
 	demand "what a's daemon believes" "$(found_path_mtu a)" =~ "^(0|$(whole "$1"))\$"
 	# Now all the time; for comparison as many about a port that nobody has, which cost the machine as much.
-	for port in 2222 1; do
-		lies "$1" 10000 $mtu 5 $port
-		iperf a b 192.168.241.2 -t 3
-		note "while a is told so all the time (port $port): $mbits Mbit/s"
-		[[ $port == 1 ]] || nonsense=$mbits
-		wait "$lying"
-		note "    $(paste -sd ' ' "$lab/lies")"
-	done
-	note "(of the $quiet Mbit/s without: $((mbits * 100 / quiet)) %)"
-	of_base "a -> b, with 10,000 forgeries per second, against as many that concern nobody" "$mbits" "$nonsense" 90
+	by_turns "a -> b, with 10,000 forgeries per second (the base: as many that concern nobody)" 90 "while_told $1 $mtu 2222" "while_told $1 $mtu 1"
+	note "    $(paste -sd ' ' "$lab/lies")"
 	fragments_so_far "since the first lie"
 	demand "fragments since the first lie" "$fragments" -eq 0
 	demand "what a's daemon believes" "$(found_path_mtu a)" =~ "^(0|$(whole "$1"))\$"

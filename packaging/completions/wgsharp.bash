@@ -2,16 +2,35 @@
 
 _wgsharp_disable="vnet_hdr tso4 tso6 tso uso gso gro mmsg pktinfo tos recvfragsize ipv4 ipv6 timerfd boottimer devnetns routes silence lanes recverr raw6 avx512 avx2"
 
-# Interfaces, and files once there is a slash in the word.
-_wgsharp_doctor() {
+# What stands behind a command.
+_wgsharp_command() { # command, word before, word
+	local file options="--json --watch --rates --peer --sort --top --help"
+	[[ $1 == status ]] || options="--peers --help"
+	case $2 in
+	--sort) mapfile -t COMPREPLY < <(compgen -W "handshake rate trouble config" -- "$3"); return ;;
+	--peer | --peers | --top) return ;;
+	esac
+	if [[ $3 == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$3")
+		return
+	fi
+	# Interfaces that are served.
+	for file in /run/wireguard/"$3"*.sock; do
+		file=${file##*/} file=${file%.sock}
+		[[ $file == '*' || $file == "$3*" ]] || COMPREPLY+=("$file")
+	done
+}
+
+# Interfaces that are configured, and files once there is a slash in the word.
+_wgsharp_doctor() { # word
 	local file
-	if [[ $cur == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "--json --list --help" -- "$cur")
-	elif [[ $cur == */* ]]; then
-		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+	if [[ $1 == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "--json --list --help" -- "$1")
+	elif [[ $1 == */* ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$1")
 		compopt -o filenames
 	else
-		for file in /etc/wireguard/"$cur"*.conf; do
+		for file in /etc/wireguard/"$1"*.conf; do
 			[[ ! -e $file ]] || { file=${file##*/} && COMPREPLY+=("${file%.conf}"); }
 		done
 	fi
@@ -20,15 +39,19 @@ _wgsharp_doctor() {
 _wgsharp() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} file before
 	COMPREPLY=()
-	if [[ ${COMP_WORDS[1]} == doctor && $COMP_CWORD -gt 1 ]]; then
-		_wgsharp_doctor
-		return
-	fi
 	# --name=value comes in three words.
 	if [[ $cur == '=' ]]; then
 		cur=''
 	elif [[ $prev == '=' ]]; then
 		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == doctor ]]; then
+		_wgsharp_doctor "$cur"
+		return
+	fi
+	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == @(status|metrics) ]]; then
+		_wgsharp_command "${COMP_WORDS[1]}" "$prev" "$cur"
+		return
 	fi
 	case $prev in
 	--disable)
@@ -41,14 +64,16 @@ _wgsharp() {
 	--log-level) mapfile -t COMPREPLY < <(compgen -W "silent error warning info debug trace" -- "$cur"); return ;;
 	--core-dumps) mapfile -t COMPREPLY < <(compgen -W "yes no" -- "$cur"); return ;;
 	--mtu-policy) mapfile -t COMPREPLY < <(compgen -W "auto clamp-only kernel" -- "$cur"); return ;;
+	--metrics) mapfile -t COMPREPLY < <(compgen -W "127.0.0.1:9586 none" -- "$cur"); return ;;
+	--metrics-peers) mapfile -t COMPREPLY < <(compgen -W "0 100 1000" -- "$cur"); return ;;
 	--threads) mapfile -t COMPREPLY < <(compgen -W "0 1 2 4 8" -- "$cur"); return ;;
 	esac
 	if [[ $cur == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "-f --foreground --disable= --threads= --log-level= --mtu-policy= --core-dumps= --version --help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "-f --foreground --disable= --threads= --log-level= --mtu-policy= --core-dumps= --metrics= --metrics-peers= --version --help" -- "$cur")
 		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace
 		return
 	fi
-	[[ $COMP_CWORD -ne 1 ]] || mapfile -t COMPREPLY < <(compgen -W "doctor" -- "$cur")
+	[[ $COMP_CWORD -gt 1 ]] || mapfile -t COMPREPLY < <(compgen -W "doctor status metrics" -- "$cur")
 	# Interfaces that are configured and do not exist yet.
 	for file in /etc/wireguard/"$cur"*.conf /etc/wgsharp/"$cur"*.conf; do
 		file=${file##*/} file=${file%.conf}

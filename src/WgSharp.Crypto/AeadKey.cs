@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace WgSharp.Crypto;
 
 /// <summary>One packet of a run, in place in the run's buffer: content at <c>[Offset, Offset + Length)</c>, its tag in the 16 bytes behind.</summary>
-public struct AeadPacket
+internal struct AeadPacket
 {
     /// <summary>Where the content begins in the buffer.</summary>
     public int Offset;
@@ -23,7 +23,7 @@ public struct AeadPacket
 /// <see cref="Seal"/> and <see cref="Open"/> may run on several threads at once. Disposing while one of them runs is the caller's
 /// mistake (a keypair is leased for each run); using it after that throws instead of encrypting under zeros.
 /// </remarks>
-public sealed unsafe class AeadKey : IDisposable
+internal sealed unsafe class AeadKey : IDisposable
 {
     private static AeadImplementation s_disabled;
     private static AeadImplementation s_chosen;

@@ -7,7 +7,7 @@ namespace WgSharp.Crypto;
 /// computes wrong is found before the first packet, not by a peer that drops everything. As the kernels are compiled at their first use,
 /// this also moves that cost out of the first packet's way.
 /// </summary>
-public static class AeadSelfTest
+internal static class AeadSelfTest
 {
     /// <summary>Single packets small and large, and a run that fills the lanes of every width.</summary>
     private static readonly int[][] _runs = [[0], [64], [192], [512], [1424], [.. Enumerable.Repeat(1424, 20), .. Enumerable.Repeat(96, 20), 0, 16, 1000]];

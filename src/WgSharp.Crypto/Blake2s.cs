@@ -10,7 +10,7 @@ using System.Security.Cryptography;
 namespace WgSharp.Crypto;
 
 /// <summary>BLAKE2s (RFC 7693) as the whitepaper's Hash, Mac, Hmac and Kdf (section 5.4). No allocation; scratch is cleared.</summary>
-public static class Blake2s
+internal static class Blake2s
 {
     public const int HashSize = 32;
     public const int MacSize = 16;

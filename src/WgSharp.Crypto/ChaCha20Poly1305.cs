@@ -3,7 +3,7 @@ using System.Buffers.Binary;
 namespace WgSharp.Crypto;
 
 /// <summary>ChaCha20-Poly1305 (RFC 8439) for single messages with associated data: the handshake.</summary>
-public static unsafe class ChaCha20Poly1305
+internal static unsafe class ChaCha20Poly1305
 {
     public const int KeySize = 32;
     public const int TagSize = 16;

@@ -10,7 +10,7 @@ namespace WgSharp.Crypto;
 /// Mac(key, input) of the whitepaper (keyed BLAKE2s, 16 bytes) under one key and for several messages of one length at once: a lane of a vector for each.
 /// Whoever is flooded with handshake messages checks eight mac1 in the time of two. Immutable; any thread; not for keys that must be wiped.
 /// </summary>
-public sealed class MacKey
+internal sealed class MacKey
 {
     /// <summary>Messages at once.</summary>
     public const int Lanes = 8;

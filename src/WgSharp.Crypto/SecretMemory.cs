@@ -9,7 +9,7 @@ namespace WgSharp.Crypto;
 
 /// <summary>The bytes of one secret, for its owner to fill: zeros at first, locked into memory where the machine allows it, wiped when disposed.</summary>
 /// <remarks>There is no finalizer that could take the bytes away under a span in use: who forgets to dispose keeps them for the life of the process.</remarks>
-public sealed unsafe class SecretMemory : IDisposable
+internal sealed unsafe class SecretMemory : IDisposable
 {
     private nint _start;
 

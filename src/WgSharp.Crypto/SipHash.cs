@@ -8,7 +8,7 @@ namespace WgSharp.Crypto;
 /// SipHash-2-4 (Aumasson and Bernstein, 2012): a short keyed hash for hash tables whose keys strangers choose. Without the key nobody can
 /// aim for collisions. Not for anything else: 64 bits authenticate nothing.
 /// </summary>
-public readonly struct SipHash
+internal readonly struct SipHash
 {
     public const int KeySize = 16;
 

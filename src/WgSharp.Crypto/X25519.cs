@@ -5,8 +5,10 @@ namespace WgSharp.Crypto;
 /// <summary>Diffie-Hellman on Curve25519 (RFC 7748), the whitepaper's DH (section 5.4).</summary>
 public static unsafe class X25519
 {
+    /// <summary>The key that others are given.</summary>
     public static PublicKey PublicKeyOf(PrivateKey privateKey)
     {
+        ArgumentNullException.ThrowIfNull(privateKey);
         Span<byte> result = stackalloc byte[PublicKey.Size];
         fixed (byte* q = result, n = privateKey.Span)
         {
@@ -21,7 +23,7 @@ public static unsafe class X25519
 
     /// <param name="shared">32 bytes; all zeros when refused.</param>
     /// <returns>False if the result is all zeros (a low-order public key): nothing may be derived from it.</returns>
-    public static bool TrySharedSecret(PrivateKey privateKey, PublicKey publicKey, Span<byte> shared)
+    internal static bool TrySharedSecret(PrivateKey privateKey, PublicKey publicKey, Span<byte> shared)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(shared.Length, PublicKey.Size);
 

@@ -1,7 +1,7 @@
 namespace WgSharp.Crypto;
 
 /// <summary>XChaCha20-Poly1305 with a random 24-byte nonce: the cookie reply (whitepaper, section 5.4.7).</summary>
-public static unsafe class XChaCha20Poly1305
+internal static unsafe class XChaCha20Poly1305
 {
     public const int NonceSize = 24;
 

@@ -31,6 +31,12 @@ public enum DropReason
     /// <summary>None of the four messages.</summary>
     MalformedMessage,
 
+    /// <summary>A handshake message whose mac1 is wrong: its sender does not know our public key.</summary>
+    WrongMac,
+
+    /// <summary>Handshake messages of a source that makes the load, beyond what is kept of them.</summary>
+    HandshakeFlood,
+
     /// <summary>A receiver index that belongs to no session.</summary>
     NoSession,
 

@@ -57,7 +57,7 @@ public struct DatagramTrain
 /// Consecutive messages to one peer, contiguous at one stride: numbered, sealed, sent and accounted in one go. A frame that was read becomes a run, or
 /// several; neighbours of one peer and size join.
 /// </summary>
-public struct OutboundRun
+internal struct OutboundRun
 {
     /// <summary>The first of its <see cref="PacketBatch.Packets"/>.</summary>
     public int FirstPacket;
@@ -99,7 +99,7 @@ public struct OutboundRun
 }
 
 /// <summary>Consecutive datagrams of one train and one keypair: opened and accepted in one go.</summary>
-public struct InboundRun
+internal struct InboundRun
 {
     /// <summary>The first of its <see cref="PacketBatch.Packets"/>.</summary>
     public int FirstPacket;
@@ -116,7 +116,7 @@ public struct InboundRun
 /// The unit of the data path: one pinned buffer and the tables that describe what lies in it. Made once, reused for ever.
 /// Outbound: Frames (read) → Packets → OutboundRuns → sent. Inbound: Trains (received) → Packets → InboundRuns → Frames (written).
 /// </summary>
-public sealed class PacketBatch
+internal sealed class PacketBatch
 {
     /// <summary>Super-packets and trains are at most this long.</summary>
     public const int MaxPacket = 65535;

@@ -74,7 +74,7 @@ public enum TunOffload
 }
 
 /// <summary>The interface to the operating system's network stack. Batch in, batch out.</summary>
-public interface ITunDevice : IDisposable
+internal interface ITunDevice : IDisposable
 {
     string Name { get; }
 
@@ -92,7 +92,7 @@ public interface ITunDevice : IDisposable
 }
 
 /// <summary>The outer sockets: IPv4 and IPv6 on one port; either may be missing. Batch in, batch out.</summary>
-public interface IUdpSocket : IDisposable
+internal interface IUdpSocket : IDisposable
 {
     /// <summary>Opens both families on <paramref name="port"/> (0: a random one, the same for both) with SO_MARK set, in the namespace the daemon was started in.</summary>
     /// <returns>The port.</returns>
@@ -123,6 +123,17 @@ public interface IUdpSocket : IDisposable
 
     /// <summary>Sends one datagram (handshake messages, cookie replies) with a DS field.</summary>
     SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass);
+
+    /// <summary>The same, and why it did not leave.</summary>
+    /// <param name="errno">0 if it left, or nobody knows.</param>
+    SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass, out int errno)
+    {
+        errno = 0;
+        return SendOne(datagram, endpoint, trafficClass);
+    }
+
+    /// <summary>Any thread, for people: how many peers have a socket of their own now.</summary>
+    int LaneCount => 0;
 
     /// <summary>Whether <see cref="SendWhole"/> can do what it says: where not, nothing is to be learned from its outcome.</summary>
     bool CanSendWhole => false;
@@ -165,7 +176,7 @@ public interface IWaiter : IDisposable
 /// <summary>Everything a tunnel needs of the machine it runs on.</summary>
 /// <param name="Clock">One reading of CLOCK_BOOTTIME and CLOCK_REALTIME.</param>
 /// <param name="CreateWaiter">A waiter for the given readiness (Tun, Udp, both, or None for wake-ups and deadlines only).</param>
-public sealed record TunnelIo(ITunDevice Tun, IUdpSocket Udp, Func<Moment> Clock, Func<Readiness, IWaiter> CreateWaiter, FillRandom Random)
+internal sealed record TunnelIo(ITunDevice Tun, IUdpSocket Udp, Func<Moment> Clock, Func<Readiness, IWaiter> CreateWaiter, FillRandom Random)
 {
     /// <summary>How long the machine has been suspended since it started: whoever sees that grow was asleep with it. A waiter for wake-ups returns when it has grown.</summary>
     public Func<TimeSpan> Suspended { get; init; } = static () => TimeSpan.Zero;

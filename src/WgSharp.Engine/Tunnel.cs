@@ -5,7 +5,7 @@ using WgSharp.Protocol;
 namespace WgSharp.Engine;
 
 /// <summary>What may be set from outside; null or 0 means "decide from the machine".</summary>
-public sealed record TunnelOptions
+internal sealed record TunnelOptions
 {
     /// <summary>Packet threads (WG_THREADS); 0: one per processor.</summary>
     public int Threads { get; init; }
@@ -29,13 +29,14 @@ public sealed record TunnelOptions
 /// Inbound hands handshake messages to the control loop through <see cref="HandshakeQueue"/>; both directions tell it what a peer needs
 /// through <see cref="Device.Raise"/>. Nothing else crosses.
 /// </summary>
-public sealed class Tunnel : IDisposable
+internal sealed class Tunnel : IDisposable
 {
     private readonly TunnelIo _io;
     private readonly ILogger _log;
     private readonly IWaiter _controlWaiter;
     private readonly TunnelLink _link;
     private readonly StagedSender _staged;
+    private readonly HandshakeQueue _handshakes;
     private readonly List<Thread> _threads = [];
     private readonly TaskCompletionSource _completion = new();
 
@@ -48,14 +49,14 @@ public sealed class Tunnel : IDisposable
         _link = new TunnelLink(Device, _controlWaiter) { MtuPolicy = options.MtuPolicy };
         TunnelLink link = _link;
         io.Udp.ListenForPathReports(options.MtuPolicy != MtuPolicy.Kernel);
-        var handshakes = new HandshakeQueue(io.Random);
+        _handshakes = new HandshakeQueue(io.Random);
         var sender = new RunSender(io.Udp, link, log);
         _staged = new StagedSender(io, link, sender);
-        Control = new ControlLoop(io, Device, link, _controlWaiter, handshakes, _staged, log);
+        Control = new ControlLoop(io, Device, link, _controlWaiter, _handshakes, _staged, log);
         Packets = PacketWorkers.Create(
             io,
             new OutboundPath(io, Device, link, sender, log),
-            new InboundPath(io, Device, link, new HandshakeScreen(Device, handshakes, link), InboundPath.CreateCoalescer(io.Tun.Offload), log),
+            new InboundPath(io, Device, link, new HandshakeScreen(Device, _handshakes, link), InboundPath.CreateCoalescer(io.Tun.Offload), log),
             options);
     }
 
@@ -126,6 +127,28 @@ public sealed class Tunnel : IDisposable
         DropCounters sum = DropCounters.Sum([_staged.Drops, .. Packets.SelectMany(workers => workers.Batches).Select(batch => batch.Drops)]);
         sum.Add(DropReason.StagingFull, Device.PushedOut);
         return sum;
+    }
+
+    /// <summary>Any thread: what it is doing, taken on the control loop.</summary>
+    internal TunnelStatus Status()
+    {
+        TunnelStatus status = Control.Mailbox.Invoke(moment => Control.Describe(moment.Now));
+        status.Threads = Threads;
+        status.HandshakesWaiting = _handshakes.Count;
+        status.Lanes = _io.Udp.LaneCount;
+        status.Drops = Drops();
+        return status;
+    }
+
+    /// <summary>Any thread: the next peers of a walk through all of them, a portion that takes the control loop a fraction of its share.</summary>
+    /// <param name="cursor">Where the walk is.</param>
+    /// <param name="mostAllowedIps">Of each peer.</param>
+    /// <param name="described">Takes them; empty before.</param>
+    /// <returns>False if these were the last.</returns>
+    public bool DescribePeers(PeerCursor cursor, int mostAllowedIps, ICollection<PeerStatus> described)
+    {
+        const int Portion = 128;
+        return Control.Mailbox.Invoke(moment => Control.DescribePeers(cursor, Portion, mostAllowedIps, moment.Now, described));
     }
 
     /// <summary>Stops the threads, wipes the keys. The TUN and the sockets are closed with it.</summary>

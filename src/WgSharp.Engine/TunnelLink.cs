@@ -8,6 +8,7 @@ internal sealed class TunnelLink(Device device, IWaiter controlWaiter)
 {
     private volatile int _mtu = DefaultMtu;
     private volatile IReadOnlyList<InetAddress> _ownAddresses = [];
+    private volatile bool _reportsAnnounced;
 
     /// <summary>The MTU a WireGuard interface starts with: 1500 less the largest overhead (IPv6, UDP, message).</summary>
     public const int DefaultMtu = 1420;
@@ -40,6 +41,22 @@ internal sealed class TunnelLink(Device device, IWaiter controlWaiter)
             controlWaiter.Wake();
         }
     }
+
+    /// <summary>
+    /// Any thread: the sockets have reports of routers. Wakes the control loop once for all that come until it takes them, which it does at its own pace: anybody can
+    /// send us ten thousand a second.
+    /// </summary>
+    public void AnnouncePathReports()
+    {
+        if (!_reportsAnnounced)
+        {
+            _reportsAnnounced = true;
+            controlWaiter.Wake();
+        }
+    }
+
+    /// <summary>Control loop, before it takes the reports: what comes from now on is announced again.</summary>
+    public void ForgetAnnouncement() => _reportsAnnounced = false;
 
     /// <summary>Any thread: the control loop has work in one of its queues.</summary>
     public void WakeControlLoop() => controlWaiter.Wake();

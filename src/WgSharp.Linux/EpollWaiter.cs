@@ -11,7 +11,7 @@ namespace WgSharp.Linux;
 /// ready for ever, and that is reported as such. The eventfd alone is edge-triggered: each write is told once and nobody reads it, so that no
 /// read can take a wake away that came in the meantime.
 /// </summary>
-public sealed unsafe class EpollWaiter : IWaiter
+internal sealed unsafe class EpollWaiter : IWaiter
 {
     internal const ulong Udp4Key = 4;
     internal const ulong Udp6Key = 5;
@@ -120,18 +120,27 @@ public sealed unsafe class EpollWaiter : IWaiter
 
     internal static void Add(FileDescriptor epoll, FileDescriptor? descriptor, ulong key, uint events = Libc.EPOLLIN)
     {
-        if (descriptor is null)
-        {
-            return;
-        }
-
-        byte* entry = stackalloc byte[16];
-        *(uint*)entry = events;
-        *(ulong*)(entry + EventSize - sizeof(ulong)) = key;
-        if (Libc.epoll_ctl(epoll, Libc.EPOLL_CTL_ADD, descriptor, entry) < 0)
+        if (descriptor is not null && !TryControl(epoll, Libc.EPOLL_CTL_ADD, descriptor, key, events))
         {
             throw Errno.Exception("epoll_ctl", Marshal.GetLastPInvokeError());
         }
+    }
+
+    /// <summary>Watches a descriptor again that is told of once (EPOLLONESHOT). One that is not watched any more stays so.</summary>
+    internal static void Arm(FileDescriptor epoll, FileDescriptor? descriptor, ulong key, uint events)
+    {
+        if (descriptor is not null && !TryControl(epoll, Libc.EPOLL_CTL_MOD, descriptor, key, events) && Marshal.GetLastPInvokeError() != Errno.ENOENT)
+        {
+            throw Errno.Exception("epoll_ctl", Marshal.GetLastPInvokeError());
+        }
+    }
+
+    private static bool TryControl(FileDescriptor epoll, int operation, FileDescriptor descriptor, ulong key, uint events)
+    {
+        byte* entry = stackalloc byte[16];
+        *(uint*)entry = events;
+        *(ulong*)(entry + EventSize - sizeof(ulong)) = key;
+        return Libc.epoll_ctl(epoll, operation, descriptor, entry) == 0;
     }
 
     /// <summary>Which descriptor the i-th event is about.</summary>

@@ -91,6 +91,9 @@ internal static unsafe partial class Libc
     internal static partial nint send(FileDescriptor fd, void* buffer, nuint count, int flags);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial int shutdown(FileDescriptor fd, int how);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial int poll(pollfd* descriptors, nuint count, int timeout);
 
     [LibraryImport(Library, SetLastError = true)]
@@ -146,6 +149,7 @@ internal static unsafe partial class Libc
     internal const int MSG_DONTWAIT = 0x40;
     internal const int MSG_ERRQUEUE = 0x2000;
     internal const int MSG_NOSIGNAL = 0x4000;
+    internal const int SHUT_WR = 1;
     internal const int SOL_SOCKET = 1;
     internal const int SO_ERROR = 4;
     internal const int SO_SNDBUF = 7;
@@ -206,9 +210,11 @@ internal static unsafe partial class Libc
     internal const short POLLHUP = 16;
     internal const int EPOLL_CTL_ADD = 1;
     internal const int EPOLL_CTL_DEL = 2;
+    internal const int EPOLL_CTL_MOD = 3;
     internal const uint EPOLLIN = 1;
     internal const uint EPOLLERR = 8;
     internal const uint EPOLLHUP = 16;
+    internal const uint EPOLLONESHOT = 1u << 30;
     internal const uint EPOLLET = 1u << 31;
     internal const int TFD_TIMER_ABSTIME = 1;
     internal const int TFD_TIMER_CANCEL_ON_SET = 2;

@@ -6,7 +6,7 @@ namespace WgSharp.Linux;
 /// <param name="Up">IFF_UP.</param>
 /// <param name="Mtu">Bytes of the largest inner packet.</param>
 /// <param name="Gone">The interface was deleted; nothing more will be reported.</param>
-public readonly record struct LinkState(bool Up, int Mtu, bool Gone = false);
+internal readonly record struct LinkState(bool Up, int Mtu, bool Gone = false);
 
 /// <summary>
 /// Watches the interface behind a TUN descriptor and tells every change of link state and MTU, wherever the interface is.
@@ -26,7 +26,7 @@ public readonly record struct LinkState(bool Up, int Mtu, bool Gone = false);
 /// EINVAL comes before the link is looked at.)
 /// </para>
 /// </summary>
-public sealed unsafe class LinkMonitor : IDisposable
+internal sealed unsafe class LinkMonitor : IDisposable
 {
     private const ulong CallKey = 1;
     private const ulong NetlinkKey = 2;

@@ -3,7 +3,7 @@ using WgSharp.Engine;
 namespace WgSharp.Linux;
 
 /// <summary>Puts together what a <see cref="Tunnel"/> needs of this machine: the TUN, the sockets, the clocks, the waiters, randomness.</summary>
-public sealed class LinuxTunnelIo : IDisposable
+internal sealed class LinuxTunnelIo : IDisposable
 {
     private LinuxTunnelIo(TunDevice tun, UdpSocket udp, KernelFeatures features)
     {

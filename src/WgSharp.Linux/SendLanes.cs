@@ -100,7 +100,7 @@ internal sealed class SendLanes : IDisposable
     /// threads, so waiters watch this one descriptor.</summary>
     internal FileDescriptor? Errors { get; }
 
-    /// <summary>For tests.</summary>
+    /// <summary>How many peers have one.</summary>
     internal int TakenCount
     {
         get

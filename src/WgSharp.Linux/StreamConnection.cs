@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace WgSharp.Linux;
 
-/// <summary>A connection that was accepted on a unix socket. Nothing here blocks: a <see cref="PollSet"/> tells when there is something to do.</summary>
+/// <summary>A connection that was accepted on a unix socket, or on a loopback address. Nothing here blocks: a <see cref="PollSet"/> tells when there is something to do.</summary>
 public sealed unsafe class StreamConnection : IDisposable
 {
     /// <summary>What may wait to be read. 10,000 peers are 3 MB: with the usual 208 KiB each end would wait sixteen times for its turn on a busy machine.</summary>
@@ -50,6 +50,9 @@ public sealed unsafe class StreamConnection : IDisposable
             return Outcome(Libc.send(Descriptor, start, (nuint)bytes.Length, Libc.MSG_NOSIGNAL), out errno);
         }
     }
+
+    /// <summary>Nothing more is sent; what the other end has to say is still to be had.</summary>
+    public void EndSending() => _ = Libc.shutdown(Descriptor, Libc.SHUT_WR);
 
     public void Dispose() => Descriptor.Dispose();
 

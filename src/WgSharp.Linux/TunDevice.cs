@@ -10,7 +10,7 @@ namespace WgSharp.Linux;
 /// kernel has IFF_VNET_HDR every packet carries a 10-byte header, and reads bring super-packets of up to 64 KiB. The interface
 /// disappears with the last descriptor; whether it is up is the administrator's business.
 /// </summary>
-public sealed unsafe class TunDevice : ITunDevice
+internal sealed unsafe class TunDevice : ITunDevice
 {
     /// <summary>1500 less 20 or 40 (IP), 8 (UDP) and 32 (transport data): fits over IPv6, as every WireGuard does it.</summary>
     public const int DefaultMtu = 1420;

@@ -95,8 +95,9 @@ internal sealed unsafe class UdpSender
     }
 
     [SkipLocalsInit]
-    internal SendOutcome SendOne(SocketPair? open, ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
+    internal SendOutcome SendOne(SocketPair? open, ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass, out int errno)
     {
+        errno = Errno.EAFNOSUPPORT;
         byte* scratch = stackalloc byte[Entries.BytesFor(1)];
         var entries = new Entries(scratch, 1);
         bool ipv6 = endpoint.Remote.Address.IsIPv6;
@@ -109,7 +110,7 @@ internal sealed unsafe class UdpSender
         fixed (byte* start = datagram)
         {
             Add(ref entries, start, datagram.Length, 0, endpoint, trafficClass, hopLimit: 0, 0);
-            int sent = SendSome(socket, ipv6, entries.Messages, 1, out int errno);
+            int sent = SendSome(socket, ipv6, entries.Messages, 1, out errno);
             if (sent == 0 && errno == Errno.EAGAIN && open!.Lanes.ForHandshakes(ipv6, SystemClock.Now)?.Of(ipv6) is { } lane)
             {
                 sent = SendSome(lane, ipv6, entries.Messages, 1, out errno);

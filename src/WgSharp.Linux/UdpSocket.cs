@@ -8,10 +8,12 @@ namespace WgSharp.Linux;
 /// process, wherever the interface is moved. Opened when the link goes up, closed when it goes down: the pair is one immutable object
 /// behind a volatile reference, so that a receive or send on another thread sees both or none, and finishes on what it saw.
 /// </summary>
-public sealed class UdpSocket : IUdpSocket
+internal sealed class UdpSocket : IUdpSocket
 {
     /// <summary>How often a random port that is taken in the other family is thrown again.</summary>
     private const int PortAttempts = 100;
+
+    private const uint TooBigEvents = Libc.EPOLLIN | Libc.EPOLLONESHOT;
 
     private readonly KernelFeatures _features;
     private readonly Lock _gate = new();
@@ -32,6 +34,7 @@ public sealed class UdpSocket : IUdpSocket
     private volatile bool _expectsErrors6;
     private volatile bool _expectsLaneErrors;
     private volatile bool _expectsTooBig;
+    private volatile bool _tooBigIsDeaf;
     private bool _ipv6First;
     private bool _disposed;
 
@@ -141,7 +144,14 @@ public sealed class UdpSocket : IUdpSocket
 
     /// <inheritdoc/>
     public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass) =>
-        _sender.SendOne(_open, datagram, endpoint, trafficClass);
+        SendOne(datagram, endpoint, trafficClass, out _);
+
+    /// <inheritdoc/>
+    public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass, out int errno) =>
+        _sender.SendOne(_open, datagram, endpoint, trafficClass, out errno);
+
+    /// <inheritdoc/>
+    public int LaneCount => _open?.Lanes.TakenCount ?? 0;
 
     /// <inheritdoc/>
     public int PathMtu(Endpoint endpoint, Instant now) => _pathMtus.Of(endpoint, now);
@@ -157,7 +167,12 @@ public sealed class UdpSocket : IUdpSocket
     public bool HasPathReports => _reports.Any;
 
     /// <inheritdoc/>
-    public int TakePathReports(Span<PathReport> reports) => _reports.Take(reports);
+    public int TakePathReports(Span<PathReport> reports)
+    {
+        int taken = _reports.Take(reports);
+        ListenAgain();
+        return taken;
+    }
 
     /// <inheritdoc/>
     public void ListenForPathReports(bool on)
@@ -243,7 +258,12 @@ public sealed class UdpSocket : IUdpSocket
     internal void ExpectLaneErrors() => _expectsLaneErrors = true;
 
     /// <summary>The waiter saw that the raw socket for "packet too big" has something.</summary>
-    internal void ExpectTooBig() => _expectsTooBig = true;
+    internal void ExpectTooBig()
+    {
+        _tooBigIsDeaf = true;
+        _expectsTooBig = true;
+    }
+
 
     /// <summary>The waiter saw that routes changed.</summary>
     internal void ReadRouteNews() => _news.Read();
@@ -264,7 +284,7 @@ public sealed class UdpSocket : IUdpSocket
         EpollWaiter.Add(epoll, pair.V4, EpollWaiter.Udp4Key);
         EpollWaiter.Add(epoll, pair.V6, EpollWaiter.Udp6Key);
         EpollWaiter.Add(epoll, pair.Lanes.Errors, EpollWaiter.LanesKey);
-        EpollWaiter.Add(epoll, pair.Raw?.TooBig, EpollWaiter.TooBigKey);
+        EpollWaiter.Add(epoll, pair.Raw?.TooBig, EpollWaiter.TooBigKey, TooBigEvents);
     }
 
     private static void Unregister(FileDescriptor epoll, SocketPair pair)
@@ -335,6 +355,26 @@ public sealed class UdpSocket : IUdpSocket
             if (open.Raw is { } raw)
             {
                 TooBigListener.Drain(raw.TooBig, _reports, mmsg);
+                if (!_reports.Any)
+                {
+                    ListenAgain();
+                }
+            }
+        }
+    }
+
+    /// <summary>A socket that anybody can fill wakes a thread only once until its reports are taken (EPOLLONESHOT).</summary>
+    private void ListenAgain()
+    {
+        if (_tooBigIsDeaf)
+        {
+            lock (_gate)
+            {
+                _tooBigIsDeaf = false;
+                foreach (FileDescriptor epoll in _epolls)
+                {
+                    EpollWaiter.Arm(epoll, _open?.Raw?.TooBig, EpollWaiter.TooBigKey, TooBigEvents);
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ namespace WgSharp.Protocol;
 /// Token buckets keyed by IPv4 address or IPv6 /64, because whoever has one IPv6 address has its whole /64.
 /// Not thread-safe; time is an argument and must not run backwards.
 /// </summary>
-public sealed class AddressRateLimiter
+internal sealed class AddressRateLimiter
 {
     private const int MinCapacity = 64;
     private const int None = -1;

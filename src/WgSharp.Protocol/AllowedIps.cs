@@ -1,7 +1,7 @@
 namespace WgSharp.Protocol;
 
 /// <summary>Cryptokey routing: an immutable longest-prefix trie over both families. Reads need no lock and never allocate.</summary>
-public sealed class AllowedIps
+internal sealed class AllowedIps
 {
     private readonly PrefixNode<IPv4Bits>? _root4;
     private readonly PrefixNode<IPv6Bits>? _root6;
@@ -118,18 +118,25 @@ internal sealed class AllowedIpsTable
     }
 
     /// <summary>A copy of a peer's prefixes in the order they were given.</summary>
-    public IpPrefix[] PrefixesOf(Peer peer)
+    public IpPrefix[] PrefixesOf(Peer peer) => PrefixesOf(peer, int.MaxValue, out _);
+
+    /// <summary>A copy of a peer's first prefixes in the order they were given.</summary>
+    /// <param name="most">No more than these.</param>
+    /// <param name="count">How many there are.</param>
+    public IpPrefix[] PrefixesOf(Peer peer, int most, out int count)
     {
+        count = 0;
         if (!_byPeer.TryGetValue(peer, out PeerPrefixes? prefixes))
         {
             return [];
         }
 
-        var copy = new IpPrefix[prefixes.Count];
-        int count = 0;
-        for (OwnedPrefix? owned = prefixes.First; owned is not null; owned = owned.Next)
+        count = prefixes.Count;
+        var copy = new IpPrefix[Math.Min(count, most)];
+        OwnedPrefix? owned = prefixes.First;
+        for (int i = 0; i < copy.Length; i++, owned = owned.Next)
         {
-            copy[count++] = owned.Prefix;
+            copy[i] = owned!.Prefix;
         }
 
         return copy;

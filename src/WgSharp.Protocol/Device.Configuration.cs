@@ -5,7 +5,7 @@ namespace WgSharp.Protocol;
 // What a `set` operation changes, in the order in which the kernel applies it (netlink.c): mark, port, replace_peers, private key, peers one by
 // one. Everything was parsed before; the only thing that can be refused here is looked at first.
 
-public sealed partial class Device
+internal sealed partial class Device
 {
     private readonly LinkedList<Peer> _peers = new();
     private readonly Dictionary<PublicKey, LinkedListNode<Peer>> _peersByKey = [];
@@ -103,7 +103,7 @@ public sealed partial class Device
                 return;
             }
 
-            node = _peers.AddLast(new Peer(configuration.PublicKey, _stagingBudget));
+            node = _peers.AddLast(new Peer(configuration.PublicKey, _stagingBudget) { Number = ++_lastPeerNumber });
             _peersByKey.Add(configuration.PublicKey, node);
         }
 

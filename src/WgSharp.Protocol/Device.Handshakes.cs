@@ -6,58 +6,42 @@ namespace WgSharp.Protocol;
 // What becomes of handshake messages, theirs and ours. The order of the checks is the kernel's (receive.c): cheap ones first, and nothing that
 // costs a Diffie-Hellman before mac1, and under load mac2 and the rate limit, are passed.
 
-public sealed partial class Device
+internal sealed partial class Device
 {
     /// <summary>Consumes a handshake initiation, handshake response or cookie reply.</summary>
     /// <param name="message">The whole datagram.</param>
-    /// <param name="source">Where it came from; for an authenticated message the peer's endpoint becomes this.</param>
-    /// <param name="localAddress">The address it was sent to (sticky source), or none.</param>
-    /// <param name="localInterface">The interface it arrived on, or 0.</param>
-    /// <param name="underLoad">The handshake queue is, or within the last second was, at 1/8 of its capacity.</param>
+    /// <param name="underLoad">Without a valid mac2 it is answered with a cookie (whitepaper, section 5.3).</param>
     /// <param name="reply">At least 148 bytes.</param>
-    public HandshakeOutcome Handle(
-        ReadOnlySpan<byte> message,
-        in InetEndpoint source,
-        in InetAddress localAddress,
-        int localInterface,
-        bool underLoad,
-        Moment moment,
-        Span<byte> reply,
-        out int replyLength,
-        out Peer? peer)
+    public HandshakeResult Handle(ReadOnlySpan<byte> message, in HandshakeOrigin origin, bool underLoad, Moment moment, Span<byte> reply)
     {
-        replyLength = 0;
-        peer = null;
         if (!_linkIsUp || _identity is null)
         {
-            return HandshakeOutcome.Dropped;
+            return default;
         }
 
-        HandshakeOutcome outcome;
+        HandshakeResult result;
         switch (WireMessage.Classify(message))
         {
             case MessageType.HandshakeInitiation when HandshakeInitiation.TryParse(message, out HandshakeInitiation initiation):
-                outcome = CheckMacs(message, initiation.SenderIndex, source, underLoad, moment.Now, reply, out replyLength)
-                    ?? Respond(initiation, moment, reply, out replyLength, out peer);
+                result = CheckMacs(message, initiation.SenderIndex, origin.Source, underLoad, moment.Now, reply) ?? Respond(initiation, origin.Source, moment, reply);
                 break;
             case MessageType.HandshakeResponse when HandshakeResponse.TryParse(message, out HandshakeResponse response):
-                outcome = CheckMacs(message, response.SenderIndex, source, underLoad, moment.Now, reply, out replyLength)
-                    ?? Establish(response, moment, out peer);
+                result = CheckMacs(message, response.SenderIndex, origin.Source, underLoad, moment.Now, reply) ?? Establish(response, moment);
                 break;
             case MessageType.CookieReply when CookieReply.TryParse(message, out CookieReply cookie):
-                return StoreCookie(cookie, moment.Now, out peer);
+                return StoreCookie(cookie, moment.Now);
             default:
-                return HandshakeOutcome.Dropped;
+                return default;
         }
 
-        if (peer is not null)
+        if (result.Peer is { } peer)
         {
-            peer.Learn(source, localAddress, localInterface);
+            peer.Learn(origin.Source, origin.LocalAddress, origin.LocalInterface);
             peer.NoteHandshakeReceived(message.Length, moment.Now);
             Plan(peer);
         }
 
-        return outcome;
+        return result;
     }
 
     /// <summary>Creates a handshake initiation if one is allowed now: REKEY_TIMEOUT since the last, a private key, an endpoint, no low-order key.</summary>
@@ -78,6 +62,7 @@ public sealed partial class Device
 
         if (_identity is null || peer.Endpoint is null)
         {
+            peer.HandshakeLog.NoteTrouble(_identity is null ? HandshakeTrouble.NoPrivateKey : HandshakeTrouble.NoEndpoint, moment.Now);
             timers.NoteInitiationImpossible(moment.Now);
             return false;
         }
@@ -98,68 +83,61 @@ public sealed partial class Device
         if (!handshake.TryCreateInitiation(_identity, NewIndex(handshake), NewEphemeral(), moment.Wall, initiation))
         {
             FreeIndex(handshake);
+            peer.HandshakeLog.NoteTrouble(HandshakeTrouble.WeakKey, moment.Now);
             timers.NoteInitiationImpossible(moment.Now);
             return false;
         }
 
         handshake.Cookies.AddMacs(initiation, moment.Now);
         timers.NoteInitiationMade(moment.Now, Jitter());
+        peer.HandshakeLog.NoteInitiation(moment.Now);
         Plan(peer);
         return true;
     }
 
     /// <summary>Counts a handshake message that was sent or a reply (tx bytes) and stamps activity.</summary>
-    public void NoteHandshakeSent(Peer peer, int bytes, Moment moment)
+    /// <param name="errno">Why it has not left; 0 if it has.</param>
+    public void NoteHandshakeSent(Peer peer, int bytes, Moment moment, int errno = 0)
     {
+        peer.HandshakeLog.NoteSent(errno, moment.Now);
         peer.NoteHandshakeSent(bytes, moment.Now);
         Plan(peer);
     }
 
     /// <returns>What came of the message already (silence or a cookie reply), or null: read on.</returns>
-    private HandshakeOutcome? CheckMacs(
-        ReadOnlySpan<byte> message,
-        uint senderIndex,
-        in InetEndpoint source,
-        bool underLoad,
-        Instant now,
-        Span<byte> reply,
-        out int replyLength)
+    private HandshakeResult? CheckMacs(ReadOnlySpan<byte> message, uint senderIndex, in InetEndpoint source, bool underLoad, Instant now, Span<byte> reply)
     {
-        replyLength = 0;
         switch (_cookies.Check(message, source, underLoad, now))
         {
             case MacVerdict.Valid:
             case MacVerdict.ValidWithoutCookie when !underLoad:
                 return null;
             case MacVerdict.ValidWithoutCookie:
-                replyLength = MessageSize.CookieReply;
-                _cookies.CreateReply(message, senderIndex, source, now, reply[..replyLength]);
-                return HandshakeOutcome.CookieReply;
+                _cookies.CreateReply(message, senderIndex, source, now, reply[..MessageSize.CookieReply]);
+                return new HandshakeResult(HandshakeOutcome.CookieReply, ReplyLength: MessageSize.CookieReply);
             default:
-                return HandshakeOutcome.Dropped;
+                return default(HandshakeResult);
         }
     }
 
-    private HandshakeOutcome Respond(HandshakeInitiation message, Moment moment, Span<byte> reply, out int replyLength, out Peer? peer)
+    private HandshakeResult Respond(HandshakeInitiation message, in InetEndpoint source, Moment moment, Span<byte> reply)
     {
-        replyLength = 0;
-        peer = null;
         Span<byte> scratch = stackalloc byte[SymmetricState.Size];
         try
         {
             var state = new SymmetricState(scratch);
             Span<byte> response = reply[..MessageSize.HandshakeResponse];
-            if (ConsumeInitiation(message, state, moment.Now) is not { } handshake || CreateResponse(handshake, message, state, moment.Now, response) is not { } created)
+            if (ConsumeInitiation(message, source, state, moment.Now) is not { } handshake || CreateResponse(handshake, message, state, moment.Now, response) is not { } created)
             {
-                return HandshakeOutcome.Dropped;
+                return default;
             }
 
-            peer = handshake.Peer;
+            Peer peer = handshake.Peer;
             handshake.Cookies.AddMacs(response, moment.Now);
             peer.Timers.NoteResponseMade(moment.Now);
+            peer.HandshakeLog.NoteAnswered(moment.Now);
             BeginSession(peer, created, isCrossed: false, moment);
-            replyLength = response.Length;
-            return HandshakeOutcome.Respond;
+            return new HandshakeResult(HandshakeOutcome.Respond, peer, response.Length);
         }
         finally
         {
@@ -167,12 +145,32 @@ public sealed partial class Device
         }
     }
 
-    private Handshake? ConsumeInitiation(HandshakeInitiation message, SymmetricState state, Instant now) =>
-        Handshake.TryOpenStatic(_identity!, message, state, out PublicKey initiator)
-        && _peersByKey.TryGetValue(initiator, out LinkedListNode<Peer>? node)
-        && node.Value.Handshake.TryConsumeInitiation(_identity!, message, state, now)
-            ? node.Value.Handshake
-            : null;
+    private Handshake? ConsumeInitiation(HandshakeInitiation message, in InetEndpoint source, SymmetricState state, Instant now)
+    {
+        if (!Handshake.TryOpenStatic(_identity!, message, state, out PublicKey initiator))
+        {
+            return null;
+        }
+
+        if (!_peersByKey.TryGetValue(initiator, out LinkedListNode<Peer>? node))
+        {
+            Strangers = new Strangers(Strangers.Count + 1, initiator, source, now);
+            return null;
+        }
+
+        Handshake handshake = node.Value.Handshake;
+        if (handshake.TryConsumeInitiation(_identity!, message, state, now))
+        {
+            return handshake;
+        }
+
+        if (handshake.Refusal != HandshakeTrouble.None)
+        {
+            node.Value.HandshakeLog.NoteTrouble(handshake.Refusal, now);
+        }
+
+        return null;
+    }
 
     /// <summary>The response has an index of its own, which the keypair takes over at once: an initiation of ours that is out keeps the other.</summary>
     private Keypair? CreateResponse(Handshake handshake, HandshakeInitiation initiation, SymmetricState state, Instant now, Span<byte> response)
@@ -189,45 +187,38 @@ public sealed partial class Device
         return created;
     }
 
-    private HandshakeOutcome Establish(HandshakeResponse message, Moment moment, out Peer? peer)
+    private HandshakeResult Establish(HandshakeResponse message, Moment moment)
     {
-        peer = null;
         if (!_indices.TryFind(message.ReceiverIndex, out object? entry) || entry is not Handshake handshake)
         {
-            return HandshakeOutcome.Dropped;
+            return default;
         }
 
         bool isCrossed = handshake.IsCrossed;
         if (!handshake.TryConsumeResponse(_identity!, message, moment.Now, out Keypair? created))
         {
             handshake.NoteForgedAnswer();
-            return HandshakeOutcome.Dropped;
+            handshake.Peer.HandshakeLog.NoteTrouble(HandshakeTrouble.AnswerNotAuthentic, moment.Now);
+            return default;
         }
 
         _indices.Replace(created.LocalIndex, handshake, created);
         handshake.LocalIndex = null;
-        peer = handshake.Peer;
+        Peer peer = handshake.Peer;
         BeginSession(peer, created, isCrossed, moment);
         CompleteHandshake(peer, moment);
-        return HandshakeOutcome.SessionEstablished;
+        return new HandshakeResult(HandshakeOutcome.SessionEstablished, peer);
     }
 
-    private HandshakeOutcome StoreCookie(CookieReply message, Instant now, out Peer? peer)
+    private HandshakeResult StoreCookie(CookieReply message, Instant now)
     {
-        peer = null;
         if (!_indices.TryFind(message.ReceiverIndex, out object? entry))
         {
-            return HandshakeOutcome.Dropped;
+            return default;
         }
 
-        Peer candidate = entry is Keypair keypair ? keypair.Peer : ((Handshake)entry).Peer;
-        if (!candidate.Handshake.Cookies.TryConsume(message, now))
-        {
-            return HandshakeOutcome.Dropped;
-        }
-
-        peer = candidate;
-        return HandshakeOutcome.CookieStored;
+        Peer peer = entry is Keypair keypair ? keypair.Peer : ((Handshake)entry).Peer;
+        return peer.Handshake.Cookies.TryConsume(message, now) ? new HandshakeResult(HandshakeOutcome.CookieStored, peer) : default;
     }
 
     // ---- sessions ----
@@ -280,6 +271,7 @@ public sealed partial class Device
     {
         peer.Timers.NoteHandshakeComplete(peer.Handshake.IsInitiationOut);
         peer.LastHandshake = moment.Wall;
+        peer.HandshakeLog.Clear();
     }
 
     /// <summary>Keeps a keypair that fell out of the triple while the peer may be sending with it; the one kept before goes.</summary>
@@ -324,6 +316,7 @@ public sealed partial class Device
         }
 
         peer.Timers.NoteHandshakeCleared();
+        peer.HandshakeLog.Clear();
         peer.Keypairs.Next?.ExpireSending();
         peer.Keypairs.Current?.ExpireSending();
         peer.Keypairs.Previous?.ExpireSending();

@@ -2,7 +2,7 @@ namespace WgSharp.Protocol;
 
 // What is known of the paths to the peers. Control loop only.
 
-public sealed partial class Device
+internal sealed partial class Device
 {
     /// <summary>After anything that may have moved the path's deadline.</summary>
     public void PlanPath(Peer peer) => Plan(peer);

@@ -7,27 +7,8 @@ namespace WgSharp.Protocol;
 /// <summary>Fills a span with random bytes (getrandom in the daemon, a seeded generator in tests).</summary>
 public delegate void FillRandom(Span<byte> destination);
 
-/// <summary>What became of a handshake message.</summary>
-public enum HandshakeOutcome
-{
-    /// <summary>Silence: malformed, forged, replayed, too early, rate-limited, or for nobody here.</summary>
-    Dropped,
-
-    /// <summary>An initiation was accepted: the reply is a handshake response, to be sent to the peer's endpoint.</summary>
-    Respond,
-
-    /// <summary>The reply is a cookie reply, to be sent to the source of the message; there is no peer.</summary>
-    CookieReply,
-
-    /// <summary>A response was accepted: the session is current. Flush what is staged; if nothing is, send a keepalive, which confirms the key.</summary>
-    SessionEstablished,
-
-    /// <summary>A cookie was stored for the next initiation to that peer.</summary>
-    CookieStored,
-}
-
 /// <summary>What a handshake message is worth before anybody spends a Diffie-Hellman on it.</summary>
-public enum HandshakeStanding
+internal enum HandshakeStanding
 {
     /// <summary>For nobody here: silence.</summary>
     Worthless,
@@ -43,7 +24,7 @@ public enum HandshakeStanding
 }
 
 /// <summary>What a due timer asks for.</summary>
-public enum TimerAction
+internal enum TimerAction
 {
     /// <summary>Looked at, nothing to send (keys were wiped, packets given up, deadlines moved).</summary>
     None,
@@ -66,7 +47,7 @@ public enum TimerAction
 /// What is configured stands in Device.Configuration.cs, what becomes of handshake messages in Device.Handshakes.cs; here is what the data path
 /// and the control loop ask for between the two. After any call of the control loop's part, there may be attentions and due timers to take.
 /// </remarks>
-public sealed partial class Device : IDisposable
+internal sealed partial class Device : IDisposable
 {
     private readonly FillRandom _random;
     private readonly IndexTable<object> _indices;
@@ -319,6 +300,7 @@ public sealed partial class Device : IDisposable
             case PeerTimers.Due.SendKeepalive:
                 return TimerAction.SendKeepalive;
             case PeerTimers.Due.GiveUpHandshake:
+                peer.HandshakeLog.NoteGivenUp();
                 peer.Staged.Clear();
                 return TimerAction.None;
             case PeerTimers.Due.ForgetInitiation:
@@ -355,6 +337,7 @@ public sealed partial class Device : IDisposable
     private void StopTimers(Peer peer)
     {
         peer.Timers.Stop();
+        peer.HandshakeLog.Clear();
         _deadlines.Remove(peer);
     }
 

@@ -3,7 +3,7 @@ using System.Buffers.Binary;
 namespace WgSharp.Protocol;
 
 /// <summary>Explicit congestion notification through the tunnel (RFC 6040): copied out when a packet is wrapped, merged in when it is unwrapped.</summary>
-public static class Ecn
+internal static class Ecn
 {
     public const byte Mask = 3;
     public const byte NotEct = 0;

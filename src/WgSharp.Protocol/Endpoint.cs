@@ -118,7 +118,7 @@ public readonly record struct InetEndpoint(InetAddress Address, ushort Port, uin
 /// <param name="Remote">The peer's outer address.</param>
 /// <param name="Source">The local address to answer from, or none.</param>
 /// <param name="SourceInterface">The interface index to answer through, or 0.</param>
-public sealed record Endpoint(InetEndpoint Remote, InetAddress Source = default, int SourceInterface = 0)
+internal sealed record Endpoint(InetEndpoint Remote, InetAddress Source = default, int SourceInterface = 0)
 {
     private object? _notes;
 

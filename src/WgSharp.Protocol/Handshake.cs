@@ -85,6 +85,9 @@ internal sealed class Handshake : IDisposable
     /// <summary>Any thread: whether an answer to our initiation is taken at its word, as we asked for it.</summary>
     public bool TrustsAnswers => _forgedAnswers < MostForgedAnswers;
 
+    /// <summary>Why the last initiation was not consumed, as far as that is anybody's trouble.</summary>
+    public HandshakeTrouble Refusal { get; private set; }
+
     /// <summary>We wait for the response to an initiation of ours.</summary>
     public bool IsInitiationOut => _ephemeral is not null;
 
@@ -223,6 +226,7 @@ internal sealed class Handshake : IDisposable
     public bool TryConsumeInitiation(StaticIdentity identity, HandshakeInitiation message, SymmetricState state, Instant now)
     {
         // ss
+        Refusal = HandshakeTrouble.WeakKey;
         if (!TryComputeStaticStatic(identity))
         {
             return false;
@@ -231,6 +235,7 @@ internal sealed class Handshake : IDisposable
         state.MixKey(StaticStatic);
 
         // {t}
+        Refusal = HandshakeTrouble.InitiationForged;
         Span<byte> bytes = stackalloc byte[Tai64n.Size];
         if (!state.TryOpen(message.SealedTimestamp, bytes))
         {
@@ -239,6 +244,7 @@ internal sealed class Handshake : IDisposable
 
         Tai64n timestamp = Tai64n.Read(bytes);
         bool isReplay = timestamp <= _latestReceived;
+        Refusal = isReplay ? HandshakeTrouble.InitiationOld : HandshakeTrouble.None;
         bool isFlood = _lastConsumed != default && _lastConsumed + (TimeSpan.FromSeconds(1) / Limits.InitiationsPerSecond) > now;
         if (isReplay || isFlood)
         {

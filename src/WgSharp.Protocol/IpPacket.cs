@@ -7,10 +7,10 @@ namespace WgSharp.Protocol;
 /// <param name="Offset">Where that begins; not beyond the packet's end.</param>
 /// <param name="IsFragment">The packet is one of several fragments.</param>
 /// <param name="IsLaterFragment">And not the first: what stands there is not the beginning of what is carried.</param>
-public readonly record struct IpPayload(byte Protocol, int Offset, bool IsFragment, bool IsLaterFragment);
+internal readonly record struct IpPayload(byte Protocol, int Offset, bool IsFragment, bool IsLaterFragment);
 
 /// <summary>The header fields of an inner IP packet that WireGuard needs: version, length, source, destination, ECN.</summary>
-public readonly ref struct IpPacket
+internal readonly ref struct IpPacket
 {
     public const int IPv4HeaderSize = 20;
     public const int IPv6HeaderSize = 40;

@@ -14,7 +14,7 @@ namespace WgSharp.Protocol;
 
 /// <summary>One session's two transport keys, their counters and their age. Used by any thread, under a lease.</summary>
 #pragma warning disable CA1001 // Disposable only in common: whoever gives the last lease back wipes the keys.
-public sealed class Keypair
+internal sealed class Keypair
 #pragma warning restore CA1001
 {
     /// <summary>165 s: old enough that the next pause of the peer (KEEPALIVE_TIMEOUT) and a handshake (REKEY_TIMEOUT) would not fit before the end.</summary>
@@ -129,6 +129,11 @@ public sealed class Keypair
         return false;
     }
 
+    /// <summary>Counters given out so far.</summary>
+    internal ulong SentCount => Volatile.Read(ref _sendCounter);
+
+    internal TimeSpan AgeAt(Instant now) => now - _birth;
+
     /// <summary>A look ahead at what <see cref="TryReserve"/> would say to one message.</summary>
     public bool MaySend(Instant now) => !IsSendingOver(now) && Volatile.Read(ref _sendCounter) < Limits.RejectAfterMessages;
 
@@ -185,7 +190,7 @@ public sealed class Keypair
 /// <param name="Previous">Still received with: what was under way when the current one came.</param>
 /// <param name="Current">Sent with, see <see cref="Sending"/>.</param>
 /// <param name="Next">The responder's newest, until the initiator confirmed it.</param>
-public sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next)
+internal sealed record Keypairs(Keypair? Previous, Keypair? Current, Keypair? Next)
 {
     public static readonly Keypairs None = new(null, null, null);
 

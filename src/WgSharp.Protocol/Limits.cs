@@ -1,7 +1,7 @@
 namespace WgSharp.Protocol;
 
 /// <summary>The whitepaper's constants (section 6.1 and its table), under their own names; where it has none, the kernel's (messages.h).</summary>
-public static class Limits
+internal static class Limits
 {
     public const ulong RekeyAfterMessages = 1UL << 60;
     public const ulong RejectAfterMessages = ulong.MaxValue - ReplayWindowUsable - 1;

@@ -35,13 +35,14 @@ public enum OpenResult
 /// WireGuard for somebody who has a way to carry datagrams and packets of his own: one call seals a packet to the peer that owns its destination, another takes a
 /// datagram in, a third gives what the protocol itself has to say. No I/O, no clock, no threads: one caller at a time.
 /// </summary>
-/// <remarks>
-/// The daemon's data path does the same in batches and on several threads (<see cref="Device"/>, <see cref="Peer"/>, <see cref="Keypair"/>); this is the short way.
-/// </remarks>
+/// <remarks>The daemon's data path does the same in batches and on several threads; this is the short way.</remarks>
 public sealed class MessageTunnel : IDisposable
 {
     /// <summary>Bytes that a datagram is longer than its packet, padding included.</summary>
     public const int MaxOverhead = MessageSize.TransportOverhead + Multiple - 1;
+
+    /// <summary>Bytes of the longest handshake message.</summary>
+    public const int MaxHandshake = MessageSize.HandshakeInitiation;
 
     private const int Multiple = 16;
 
@@ -49,10 +50,14 @@ public sealed class MessageTunnel : IDisposable
     private readonly Queue<Peer> _sessions = new();
     private readonly AeadPacket[] _packet = new AeadPacket[1];
 
-    /// <param name="configuration">Keys, peers, their allowed IPs and endpoints.</param>
+    /// <param name="configuration">Keys, peers, their allowed IPs and endpoints. Keys are copied.</param>
+    /// <param name="random">Has to be the cryptographic one (<see cref="System.Security.Cryptography.RandomNumberGenerator.Fill"/>).</param>
+    /// <param name="now">Both clocks, here as everywhere: calls come in the order of their times.</param>
     /// <exception cref="ConfigurationException">It cannot be applied.</exception>
     public MessageTunnel(DeviceConfiguration configuration, FillRandom random, Moment now)
     {
+        ArgumentNullException.ThrowIfNull(configuration);
+        ArgumentNullException.ThrowIfNull(random);
         _device = new Device(random);
         _device.LinkUp(now);
         _device.Apply(configuration, now);
@@ -63,9 +68,13 @@ public sealed class MessageTunnel : IDisposable
 
     /// <summary>Changes keys, peers, allowed IPs, endpoints.</summary>
     /// <exception cref="ConfigurationException">It cannot be applied; nothing has changed.</exception>
-    public void Apply(DeviceConfiguration configuration, Moment now) => _device.Apply(configuration, now);
+    public void Apply(DeviceConfiguration configuration, Moment now)
+    {
+        ArgumentNullException.ThrowIfNull(configuration);
+        _device.Apply(configuration, now);
+    }
 
-    /// <summary>Keys, peers and what passed.</summary>
+    /// <summary>Keys, peers and what passed: a copy, whose keys the caller disposes.</summary>
     public DeviceSnapshot Snapshot() => _device.Snapshot();
 
     /// <summary>Seals an IP packet to the peer that owns its destination. Afterwards: <see cref="TryTake"/>.</summary>
@@ -100,7 +109,7 @@ public sealed class MessageTunnel : IDisposable
 
     /// <summary>Takes a datagram in; it is opened in place. Afterwards: <see cref="TryTake"/>.</summary>
     /// <param name="source">Where it came from: an authentic one moves the peer's endpoint there.</param>
-    /// <param name="reply">At least 148 bytes.</param>
+    /// <param name="reply">At least <see cref="MaxHandshake"/> bytes.</param>
     /// <param name="start">Of the packet, in the datagram; of the reply, in <paramref name="reply"/>.</param>
     /// <param name="length">Bytes of the packet or reply.</param>
     public OpenResult Open(Span<byte> datagram, in InetEndpoint source, Moment now, Span<byte> reply, out int start, out int length)
@@ -116,7 +125,7 @@ public sealed class MessageTunnel : IDisposable
     /// What the protocol itself has to say: initiations, keepalives, packets that waited for a session. To be called after every other call, and at
     /// <see cref="NextDeadline"/>, until it says no.
     /// </summary>
-    /// <param name="datagram">At least as long as for the longest packet that was to be sealed, and at least 148 bytes.</param>
+    /// <param name="datagram">At least as long as for the longest packet that was to be sealed, and at least <see cref="MaxHandshake"/> bytes.</param>
     public bool TryTake(Moment now, Span<byte> datagram, out int length, out InetEndpoint endpoint)
     {
         while (_sessions.TryPeek(out Peer? peer))
@@ -195,25 +204,25 @@ public sealed class MessageTunnel : IDisposable
 
     private OpenResult Shake(ReadOnlySpan<byte> datagram, in InetEndpoint source, Moment now, Span<byte> reply, out int length)
     {
-        HandshakeOutcome outcome = _device.Handle(datagram, source, InetAddress.None, 0, underLoad: false, now, reply, out length, out Peer? peer);
-        if (outcome == HandshakeOutcome.SessionEstablished)
+        HandshakeResult result = _device.Handle(datagram, new HandshakeOrigin(source), underLoad: false, now, reply);
+        if (result.Outcome == HandshakeOutcome.SessionEstablished)
         {
             // What waits confirms the key to the responder; without, a keepalive does.
-            if (peer!.Staged.IsEmpty)
+            if (result.Peer!.Staged.IsEmpty)
             {
-                peer.Staged.Add([]);
+                result.Peer.Staged.Add([]);
             }
 
-            _sessions.Enqueue(peer);
+            _sessions.Enqueue(result.Peer);
         }
 
-        if (outcome is not (HandshakeOutcome.Respond or HandshakeOutcome.CookieReply))
+        length = result.ReplyLength;
+        if (length == 0)
         {
-            length = 0;
             return OpenResult.Nothing;
         }
 
-        if (peer is not null)
+        if (result.Peer is { } peer)
         {
             _device.NoteHandshakeSent(peer, length, now);
         }

@@ -8,7 +8,7 @@ namespace WgSharp.Protocol;
 // what a stranger sent, its Writer lays a new message out in a caller's buffer.
 
 /// <summary>The first word of every message, little-endian; its upper 24 bits are zero (whitepaper, section 5.4).</summary>
-public enum MessageType : uint
+internal enum MessageType : uint
 {
     /// <summary>None of the four.</summary>
     Invalid = 0,
@@ -20,7 +20,7 @@ public enum MessageType : uint
 }
 
 /// <summary>Sizes in bytes of the four messages.</summary>
-public static class MessageSize
+internal static class MessageSize
 {
     public const int HandshakeInitiation = 148;
     public const int HandshakeResponse = 92;
@@ -36,7 +36,7 @@ public static class MessageSize
 }
 
 /// <summary>Tells the four messages apart.</summary>
-public static class WireMessage
+internal static class WireMessage
 {
     internal const int TypeSize = 4;
 
@@ -66,7 +66,7 @@ public static class WireMessage
 }
 
 /// <summary>Handshake initiation, 148 bytes (whitepaper, section 5.4.2): type, sender, ephemeral, sealed static, sealed timestamp, mac1, mac2.</summary>
-public readonly ref struct HandshakeInitiation
+internal readonly ref struct HandshakeInitiation
 {
     private const int SenderIndexAt = 4;
     private const int EphemeralAt = 8;
@@ -113,7 +113,7 @@ public readonly ref struct HandshakeInitiation
 }
 
 /// <summary>Handshake response, 92 bytes (whitepaper, section 5.4.3): type, sender, receiver, ephemeral, sealed nothing, mac1, mac2.</summary>
-public readonly ref struct HandshakeResponse
+internal readonly ref struct HandshakeResponse
 {
     private const int SenderIndexAt = 4;
     private const int ReceiverIndexAt = 8;
@@ -177,7 +177,7 @@ internal static class Macs
 }
 
 /// <summary>Cookie reply, 64 bytes (whitepaper, section 5.4.7): type, receiver, nonce, sealed cookie.</summary>
-public readonly ref struct CookieReply
+internal readonly ref struct CookieReply
 {
     private const int ReceiverIndexAt = 4;
     private const int NonceAt = 8;
@@ -219,7 +219,7 @@ public readonly ref struct CookieReply
 }
 
 /// <summary>Transport data (whitepaper, section 5.4.6): type, receiver, counter, sealed packet.</summary>
-public readonly ref struct TransportData
+internal readonly ref struct TransportData
 {
     private const int ReceiverIndexAt = 4;
     private const int CounterAt = 8;

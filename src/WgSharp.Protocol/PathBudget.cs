@@ -1,7 +1,7 @@
 namespace WgSharp.Protocol;
 
 /// <summary>What an interface does about path MTU (<c>mtu_policy</c>).</summary>
-public enum MtuPolicy
+internal enum MtuPolicy
 {
     /// <summary>Everything: learn, probe, clamp, tell the senders, fragment inside.</summary>
     Auto,
@@ -14,7 +14,7 @@ public enum MtuPolicy
 }
 
 /// <summary>Where a path's MTU is known from.</summary>
-public enum MtuOrigin
+internal enum MtuOrigin
 {
     /// <summary>The MTU of the route or local link: an upper bound, not confirmed.</summary>
     Route,
@@ -39,7 +39,7 @@ public enum MtuOrigin
 /// <param name="outerMtu">The largest packet that passes unfragmented, as far as is known.</param>
 /// <param name="inboundMtu">The same for what the peer sends, for the MSS that this side's SYNs announce to it.</param>
 /// <param name="tellAbove">See <see cref="Tell"/>.</param>
-public sealed class PathBudget(
+internal sealed class PathBudget(
     int outerMtu, MtuOrigin origin, Instant confirmedAt = default, bool isHard = false, int inboundMtu = int.MaxValue, int tellAbove = int.MaxValue)
 {
     public const int IPv4HeaderSize = 20;

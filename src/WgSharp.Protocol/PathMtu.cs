@@ -20,13 +20,13 @@ namespace WgSharp.Protocol;
 /// <param name="Id">For <see cref="PathMtu.NoteAnswered"/>.</param>
 /// <param name="OuterSize">Bytes of the outer IP packet.</param>
 /// <param name="DontFragment">DF set; else plain: may be fragmented, here and on the way.</param>
-public readonly record struct PathProbe(uint Id, int OuterSize, bool DontFragment);
+internal readonly record struct PathProbe(uint Id, int OuterSize, bool DontFragment);
 
 /// <summary>
 /// One peer's path: events in, <see cref="Budget"/>, <see cref="NextDeadline"/> and probes out. Outer sizes only. No I/O, no clock. Control loop
 /// only, but for <see cref="Budget"/>, which any thread reads.
 /// </summary>
-public sealed class PathMtu
+internal sealed class PathMtu
 {
     /// <summary>No path of IPv4 is believed or tried to be smaller: RFC 791's datagram that everybody takes.</summary>
     public const int FloorIPv4 = 576;

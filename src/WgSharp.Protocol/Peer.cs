@@ -4,7 +4,7 @@ namespace WgSharp.Protocol;
 
 /// <summary>What the data path asks the control loop to do for a peer. Raised by any thread, taken by the control loop.</summary>
 [Flags]
-public enum Attention
+internal enum Attention
 {
     None = 0,
 
@@ -28,7 +28,7 @@ public enum Attention
 }
 
 /// <summary>One peer. The control loop writes; what the data path may call says so. A peer that was removed never comes back: its successor is a new object.</summary>
-public sealed class Peer
+internal sealed class Peer
 {
     // ---- written by the control loop, read by any thread ----
 
@@ -58,6 +58,9 @@ public sealed class Peer
     }
 
     public PublicKey PublicKey { get; }
+
+    /// <summary>Grows with every peer of a device: the order of insertion.</summary>
+    internal long Number { get; init; }
 
     /// <summary>Any thread: one volatile read.</summary>
     public Keypairs Keypairs => _keypairs;
@@ -96,6 +99,9 @@ public sealed class Peer
     internal Keypair? Parting { get; set; }
 
     internal UnixTime LastHandshake { get; set; }
+
+    /// <summary>For people. A field, so that it is changed in place.</summary>
+    internal HandshakeLog HandshakeLog;
 
     internal long RxBytes => Interlocked.Read(ref _rxBytes);
 

@@ -4,7 +4,7 @@ namespace WgSharp.Protocol;
 /// The path to a peer at one endpoint: made when data is first sent there, gone when the peer is somewhere else. The control loop writes; the
 /// data path reads the budget and leaves what it sees.
 /// </summary>
-public sealed class PeerPath
+internal sealed class PeerPath
 {
     private volatile int _routeMtu;
     private int _fragment;

@@ -6,7 +6,7 @@ namespace WgSharp.Protocol;
 /// <param name="Identifier">The echo request's identifier.</param>
 /// <param name="Sequence">Its sequence number.</param>
 /// <param name="Secret">Its payload.</param>
-public readonly record struct ProbeToken(ushort Identifier, ushort Sequence, UInt128 Secret)
+internal readonly record struct ProbeToken(ushort Identifier, ushort Sequence, UInt128 Secret)
 {
     public static ProbeToken Draw(FillRandom random)
     {
@@ -20,7 +20,7 @@ public readonly record struct ProbeToken(ushort Identifier, ushort Sequence, UIn
 /// A peer's probes whose answers are known again: the last few, also those that were answered (another answer may follow, and is no packet either). The control
 /// loop adds and takes; any thread reads <see cref="Tokens"/>, an array that is replaced as a whole.
 /// </summary>
-public sealed class PendingProbes
+internal sealed class PendingProbes
 {
     /// <summary>Late answers count too, but not for ever.</summary>
     public const int Capacity = 16;

@@ -7,7 +7,7 @@ namespace WgSharp.Protocol;
 // that position zero means "nothing arrived yet" and needs no flag.
 
 /// <summary>Sliding window over 64-bit counters (RFC 6479), 8192 bits of which 8128 are usable. One lock per run, held by the caller.</summary>
-public sealed class ReplayWindow
+internal sealed class ReplayWindow
 {
     private const int WordCount = Limits.ReplayWindowBits / 64;
 

@@ -12,7 +12,7 @@ namespace WgSharp.Protocol;
 
 /// <summary>What the staged packets of one device may take together, and where they are kept. Shared by all of its peers.</summary>
 /// <param name="limit">Bytes of memory, at least 64 KiB.</param>
-public sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
+internal sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
 {
     public const int DefaultLimit = 16 << 20;
 
@@ -34,6 +34,9 @@ public sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
 
     /// <summary>Bytes of memory taken now.</summary>
     public int Used { get; private set; }
+
+    /// <summary>Packets that wait now. Any thread, for people.</summary>
+    public int Count => Volatile.Read(ref _count);
 
     /// <summary>Any thread: packets that went because a bound was reached.</summary>
     public long PushedOut => Volatile.Read(ref _pushedOut);
@@ -189,7 +192,7 @@ public sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
 /// Packets of one peer that wait for a session: at most 128, and no more bytes over all peers than the device's budget; the oldest go first.
 /// Small lock inside; any thread.
 /// </summary>
-public sealed class StagedPackets(StagingBudget budget)
+internal sealed class StagedPackets(StagingBudget budget)
 {
     /// <summary>Oldest first. Guarded by the budget's lock.</summary>
     internal StagingBudget.List Slots = StagingBudget.List.Empty;

@@ -23,7 +23,7 @@ public readonly record struct Instant(long Nanoseconds) : IComparable<Instant>
     public static bool operator >=(Instant left, Instant right) => left.Nanoseconds >= right.Nanoseconds;
 
     /// <summary>The kernel's wg_birthdate_has_expired: at least <paramref name="age"/> has passed since this moment.</summary>
-    public bool IsOlderThan(TimeSpan age, Instant now) => this + age <= now;
+    internal bool IsOlderThan(TimeSpan age, Instant now) => this + age <= now;
 }
 
 /// <summary>Wall-clock time in nanoseconds since 1970 (CLOCK_REALTIME). 0 is "never".</summary>

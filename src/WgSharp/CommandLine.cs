@@ -21,7 +21,9 @@ internal sealed record CommandLine(CommandAction Action, string InterfaceName, b
     public const string Usage =
         """
         Usage: wgsharp [-f | --foreground] [--SETTING=VALUE ...] INTERFACE
-               wgsharp COMMAND ... | --version | --help
+               wgsharp doctor [INTERFACE | FILE] [--help]
+               wgsharp status | metrics [INTERFACE] [--help]
+               wgsharp --version | --help
 
         Creates a WireGuard interface that wg(8) and wg-quick(8) configure, and serves
         it in the background (-f: in the foreground) until the interface is deleted.

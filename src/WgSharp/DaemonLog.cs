@@ -35,6 +35,12 @@ internal static partial class DaemonLog
     [LoggerMessage(Level = LogLevel.Warning, Message = "A control connection was not accepted: {Reason}")]
     public static partial void AcceptFailed(this ILogger log, string reason);
 
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Metrics are not served on {Address}: {Reason}")]
+    public static partial void MetricsRefused(this ILogger log, string address, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Metrics are not served any more")]
+    public static partial void MetricsFailed(this ILogger log, Exception failure);
+
     [LoggerMessage(Level = LogLevel.Error, Message = "A control connection failed")]
     public static partial void ConnectionFailed(this ILogger log, Exception failure);
 }

@@ -50,7 +50,7 @@ internal static class Program
                     Console.WriteLine($"wgsharp {Version}");
                     return 0;
                 case CommandAction.ShowHelp:
-                    Console.WriteLine($"{CommandLine.Usage}\n{Settings.Explain()}\n\n{CommandTable.Explain()}");
+                    Console.WriteLine($"{CommandLine.Usage}\n{Settings.Explain()}");
                     return 0;
             }
 

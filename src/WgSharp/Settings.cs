@@ -2,6 +2,7 @@ using System.Collections;
 using System.Globalization;
 using Serilog.Events;
 using WgSharp.Linux;
+using WgSharp.Metrics;
 using WgSharp.Protocol;
 
 namespace WgSharp;
@@ -21,6 +22,7 @@ internal sealed class SettingsException(string message) : Exception(message);
 internal sealed record Settings
 {
     public const string DefaultDirectory = "/etc/wgsharp";
+    public const int DefaultMetricsPeers = 1000;
 
     private const string Prefix = "WGSHARP_";
     private const int MaxThreads = 256;
@@ -36,11 +38,13 @@ internal sealed record Settings
 
     private static readonly (string Name, string Explanation, Func<Settings, SettingLine, Settings> Apply)[] _known =
     [
-        ("disable", "what not to use, of what the start-up line shows: gso,gro,tso,...", ApplyDisable),
+        ("disable", "what not to use of what the start-up line shows: gso,gro,tso,...", ApplyDisable),
         ("threads", "packet threads; 0 (the default): by the number of processors", ApplyThreads),
         ("log_level", "silent, error, warning, info (the default), debug or trace", ApplyLogLevel),
         ("mtu_policy", "auto (the default): find out what a path takes, and make packets fit; clamp-only; kernel", ApplyMtuPolicy),
         ("core_dumps", "yes: a crash may leave one, keys and all; no (the default): never", ApplyCoreDumps),
+        ("metrics", "for Prometheus, on a loopback address or unix:/PATH; none (the default)", ApplyMetrics),
+        ("metrics_peers", "how many peers have metrics of their own; 1000 is the default", ApplyMetricsPeers),
     ];
 
     /// <summary>Kernel features to do without.</summary>
@@ -61,10 +65,16 @@ internal sealed record Settings
     /// <summary>For debugging; there are keys in them.</summary>
     public bool CoreDumps { get; private init; }
 
+    /// <summary>Where metrics are served; null: nowhere.</summary>
+    public MetricsAddress? Metrics { get; private init; }
+
+    /// <summary>How many peers have metrics of their own.</summary>
+    public int MetricsPeers { get; private init; } = DefaultMetricsPeers;
+
     public static bool IsKnown(string name) => Array.Exists(_known, known => known.Name == name);
 
     /// <summary>One line per setting, for --help.</summary>
-    public static string Explain() => string.Join('\n', _known.Select(known => $"  {known.Name,-10} {known.Explanation}"));
+    public static string Explain() => string.Join('\n', _known.Select(known => $"  {known.Name,-13} {known.Explanation}"));
 
     /// <summary>Reads all sources.</summary>
     /// <param name="directory"><see cref="DefaultDirectory"/>, or another one in tests.</param>
@@ -196,6 +206,16 @@ internal sealed record Settings
         "no" => settings with { CoreDumps = false },
         _ => throw new SettingsException($"{line.Origin}: '{line.Value}' is neither yes nor no."),
     };
+
+    private static Settings ApplyMetrics(Settings settings, SettingLine line) =>
+        line.Value == "none" ? settings with { Metrics = null }
+        : MetricsAddress.TryParse(line.Value, out MetricsAddress? address, out string reason) ? settings with { Metrics = address }
+        : throw new SettingsException($"{line.Origin}: {reason}");
+
+    private static Settings ApplyMetricsPeers(Settings settings, SettingLine line) =>
+        int.TryParse(line.Value, NumberStyles.None, CultureInfo.InvariantCulture, out int peers) && peers <= Limits.MaxPeers
+            ? settings with { MetricsPeers = peers }
+            : throw new SettingsException($"{line.Origin}: '{line.Value}' is not a number of peers from 0 to {Limits.MaxPeers}.");
 
     private static Settings ApplyLogLevel(Settings settings, SettingLine line) =>
         TryParseLevel(line.Value, out LogEventLevel? level)

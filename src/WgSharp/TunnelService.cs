@@ -3,7 +3,9 @@ using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
 using WgSharp.Engine;
 using WgSharp.Linux;
+using WgSharp.Metrics;
 using WgSharp.Protocol;
+using WgSharp.Status;
 
 namespace WgSharp;
 
@@ -24,11 +26,13 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
 
     private readonly ILogger _log = logs.CreateLogger<TunnelService>();
     private readonly MemoryRoom _memory = new(new ControlGroups());
+    private readonly long _started = TimeProvider.System.GetTimestamp();
     private LinuxTunnelIo? _io;
     private Tunnel? _tunnel;
     private LinkMonitor? _links;
     private UapiSocket? _socket;
     private UapiServer? _uapi;
+    private MetricsServer? _metrics;
     private FileWatch? _watch;
     private bool _stopped;
     private bool _ended;
@@ -72,6 +76,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
 
         _watch?.Dispose();
         _socket?.RemoveFile();
+        _metrics?.Dispose();
         _uapi?.Dispose();
         _socket?.Dispose();
         _links?.Dispose();
@@ -96,8 +101,12 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
             : UapiSocket.Listen(UapiSocket.DefaultDirectory, _io.Tun.Name, PatienceWithPredecessor);
         _uapi = new UapiServer(
             _socket.Listener,
-            new UapiOperations(Configure, Snapshot, _memory.Has, UapiOperations.DefaultTimeout, TimeProvider.System),
+            new UapiOperations(Configure, Snapshot, _memory.Has, UapiOperations.DefaultTimeout, TimeProvider.System)
+            {
+                Status = new StatusSource(Describe, _tunnel.DescribePeers),
+            },
             logs.CreateLogger<UapiServer>());
+        ServeMetrics();
         WatchSocket(_socket);
         EndWith(_tunnel.Completion, "the tunnel", "the interface was deleted");
         EndWith(_uapi.Completion, "the control socket", "the control socket was closed");
@@ -133,6 +142,49 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
         _links!.CatchUp();
         _tunnel!.Configure(configuration);
         TellOfKeys();
+    }
+
+    private InterfaceStatus Describe()
+    {
+        _links!.CatchUp();
+        ProcessFigures figures = ProcessFigures.Read();
+        var status = new InterfaceStatus
+        {
+            Name = _io!.Tun.Name,
+            Version = Program.Version,
+            ProcessId = Environment.ProcessId,
+            Uptime = TimeProvider.System.GetElapsedTime(_started),
+            Features = _io.Features.ToString(),
+            Aead = AeadKey.Implementation,
+            Tasks = figures.Tasks,
+            ResidentBytes = figures.ResidentBytes,
+            HeapBytes = GC.GetTotalMemory(forceFullCollection: false),
+            ProcessorTime = figures.ProcessorTime,
+            Tunnel = _tunnel!.Status(),
+        };
+        foreach (string sentence in (IEnumerable<string>)[.. _io.Features.Refusals, .. SecretMemory.LockRefusal is { } reason ? [$"Keys are not locked in memory: {reason}"] : Array.Empty<string>()])
+        {
+            status.Missing.Add(sentence);
+        }
+
+        return status;
+    }
+
+    // A tunnel is worth more than what is told of it: where the address is taken, it goes on without.
+    private void ServeMetrics()
+    {
+        if (order.Settings.Metrics is { } address)
+        {
+            try
+            {
+                var source = new StatusSource(Describe, _tunnel!.DescribePeers);
+                _metrics = new MetricsServer(address, new MetricsOperations(source, order.Settings.MetricsPeers, _memory.Has, TimeProvider.System), logs.CreateLogger<MetricsServer>());
+            }
+            catch (IOException refused)
+            {
+                _log.MetricsRefused(address.ToString(), refused.Message);
+            }
+        }
     }
 
     // Once: there may have been no keys to lock at the start.

@@ -4,11 +4,25 @@ using WgSharp.Protocol;
 
 namespace WgSharp;
 
+/// <summary>The answer to a request, piece by piece. One thread.</summary>
+internal interface IUapiAnswer : IDisposable
+{
+    bool IsComplete { get; }
+
+    /// <summary>It keeps a copy of the device.</summary>
+    bool HoldsSnapshot { get; }
+
+    /// <summary>Writes as many whole pieces as fit.</summary>
+    /// <param name="buffer">At least <see cref="UapiAnswer.MaxPiece"/> and <see cref="Status.StatusLines.MaxLine"/> bytes, twice.</param>
+    /// <returns>Bytes written.</returns>
+    int Write(Span<byte> buffer);
+}
+
 /// <summary>
 /// The answer to a request, written piece by piece into a buffer of any size: a device with 130,000 allowed IPs needs
 /// no more memory for its text than one with none. Keys go from bytes to hex digits, never through a string.
 /// </summary>
-internal sealed class UapiAnswer : IDisposable
+internal sealed class UapiAnswer : IUapiAnswer
 {
     /// <summary>More than the longest piece: everything of a peer but its allowed IPs.</summary>
     public const int MaxPiece = 640;

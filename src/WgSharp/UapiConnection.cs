@@ -13,7 +13,7 @@ internal sealed class UapiConnection(UapiServer server, StreamConnection client)
     private const int NotWatched = -1;
 
     private UapiRequest _request = new(server.Memory);
-    private UapiAnswer? _answer;
+    private IUapiAnswer? _answer;
     private byte[]? _received;
     private byte[]? _answered;
     private int _receivedCount;
@@ -136,6 +136,10 @@ internal sealed class UapiConnection(UapiServer server, StreamConnection client)
         {
             Begin(UapiAnswer.ErrorNumber(UapiOperation.Set, server.Apply(_request.Configuration)));
         }
+        else if (_request.Operation == UapiOperation.Status)
+        {
+            Begin(server.DescribeStatus());
+        }
         else
         {
             AnswerGet();
@@ -168,7 +172,7 @@ internal sealed class UapiConnection(UapiServer server, StreamConnection client)
         Begin(UapiAnswer.ErrorNumber(_request.Operation, Errno.ETIMEDOUT));
     }
 
-    private void Begin(UapiAnswer answer)
+    private void Begin(IUapiAnswer answer)
     {
         _answer = answer;
         _request.Dispose();

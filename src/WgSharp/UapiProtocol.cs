@@ -9,6 +9,7 @@ namespace WgSharp;
 //
 //   set=1\n  key=value\n ...  \n        ->  errno=N\n\n       N is 0 or NEGATIVE: wg negates what it reads (ipc-uapi.h, userspace_set_device)
 //   get=1\n  \n                         ->  key=value\n ... errno=N\n\n    N is 0 or POSITIVE: here wg does not
+//   status=1\n  \n                      ->  as get; ours alone, for wgsharp status (Status/StatusLines.cs)
 //
 // A request is read to its blank line even after an error: wg writes all of it before it reads, and would die of SIGPIPE.
 // Nothing is applied before the whole of it was understood.
@@ -21,6 +22,9 @@ internal enum UapiOperation
 
     Get,
     Set,
+
+    /// <summary>What <c>wgsharp status</c> asks.</summary>
+    Status,
 }
 
 /// <summary>One request: takes bytes as they arrive, line by line, until its blank line or the end of the stream.</summary>
@@ -148,6 +152,10 @@ internal sealed class UapiRequest(UapiMemory memory) : IDisposable
         else if (key.SequenceEqual("get"u8))
         {
             Operation = UapiOperation.Get;
+        }
+        else if (key.SequenceEqual("status"u8))
+        {
+            Operation = UapiOperation.Status;
         }
 
         return Operation != UapiOperation.None && value.SequenceEqual("1"u8);

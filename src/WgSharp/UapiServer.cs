@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
 using WgSharp.Linux;
 using WgSharp.Protocol;
+using WgSharp.Status;
 
 namespace WgSharp;
 
@@ -16,6 +17,9 @@ internal sealed record UapiOperations(
     Action<DeviceConfiguration> Configure, Func<DeviceSnapshot> Snapshot, Func<long, bool> HasRoom, TimeSpan Timeout, TimeProvider Time)
 {
     public static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(30);
+
+    /// <summary>Null: nobody is told.</summary>
+    public StatusSource? Status { get; init; }
 }
 
 /// <summary>
@@ -132,6 +136,9 @@ internal sealed class UapiServer : IDisposable
     }
 
     public void ReturnSnapshot() => _snapshots--;
+
+    public IUapiAnswer DescribeStatus() =>
+        _operations.Status is { } source ? new StatusAnswer(source) : UapiAnswer.ErrorNumber(UapiOperation.Status, Errno.EINVAL);
 
     /// <summary>A buffer for one connection, as long as it needs one.</summary>
     public byte[] RentBuffer() =>

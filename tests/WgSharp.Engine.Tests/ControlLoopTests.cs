@@ -297,10 +297,9 @@ public sealed class ControlLoopTests : IDisposable
     {
         byte[] reply = new byte[MessageSize.HandshakeInitiation];
         int remote = initiation.To.Port - 20000;
-        HandshakeOutcome outcome = _remotes[remote].Handle(
-            initiation.Bytes, Hub, default, 0, underLoad: false, _moment, reply, out int length, out _);
-        Assert.Equal(HandshakeOutcome.Respond, outcome);
-        return reply[..length];
+        HandshakeResult answered = _remotes[remote].Handle(initiation.Bytes, new HandshakeOrigin(Hub), underLoad: false, _moment, reply);
+        Assert.Equal(HandshakeOutcome.Respond, answered.Outcome);
+        return reply[..answered.ReplyLength];
     }
 
     private byte[] InitiationOf(int remote)

@@ -112,8 +112,8 @@ public sealed class HubPathTests : IDisposable
         foreach ((Peer peer, int i) in _hub.Peers.Select((peer, i) => (peer, i)))
         {
             Assert.True(_hub.TryCreateInitiation(peer, retry: false, _moment, initiation));
-            _remotes[i].Handle(initiation, hub, default, 0, false, _moment, response, out int length, out _);
-            _hub.Handle(response.AsSpan(0, length), EndpointOf(i), default, 0, false, _moment, initiation, out _, out _);
+            HandshakeResult answered = _remotes[i].Handle(initiation, new HandshakeOrigin(hub), false, _moment, response);
+            _hub.Handle(response.AsSpan(0, answered.ReplyLength), new HandshakeOrigin(EndpointOf(i)), false, _moment, initiation);
             Assert.NotNull(peer.Keypairs.Sending);
         }
     }

@@ -300,9 +300,10 @@ public sealed class InboundPathTests : DataPathFixture
         byte[] initiation = new byte[148];
         byte[] response = new byte[148];
         Assert.True(_a.TryCreateInitiation(PeerOfA, retry: false, _moment, initiation));
-        Assert.Equal(HandshakeOutcome.Respond, _b.Handle(initiation, EndpointA, default, 0, false, _moment, response, out int length, out _));
-        HandshakeOutcome outcome = _a.Handle(response.AsSpan(0, length), EndpointB, default, 0, false, _moment, initiation, out _, out _);
-        Assert.Equal(HandshakeOutcome.SessionEstablished, outcome);
+        HandshakeResult answered = _b.Handle(initiation, new HandshakeOrigin(EndpointA), false, _moment, response);
+        Assert.Equal(HandshakeOutcome.Respond, answered.Outcome);
+        HandshakeResult established = _a.Handle(response.AsSpan(0, answered.ReplyLength), new HandshakeOrigin(EndpointB), false, _moment, initiation);
+        Assert.Equal(HandshakeOutcome.SessionEstablished, established.Outcome);
     }
 
     private long RxBytes() => _b.Snapshot().Peers.Single().RxBytes;

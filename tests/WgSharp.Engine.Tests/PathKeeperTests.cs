@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging.Abstractions;
+using WgSharp.Engine.Tests.Virtual;
 using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Tests;
@@ -8,6 +9,8 @@ namespace WgSharp.Engine.Tests;
 public sealed class PathKeeperTests : DataPathFixture
 {
     private readonly ReportingUdp _reporting = new();
+    private readonly VirtualWaiter _controlWaiter = new(() => Readiness.None, () => { });
+    private readonly TunnelLink _link;
     private readonly PathKeeper _keeper;
     private readonly Peer _peer;
     private readonly PathReport _report;
@@ -15,8 +18,8 @@ public sealed class PathKeeperTests : DataPathFixture
     public PathKeeperTests()
     {
         var io = new TunnelIo(_tunA, _reporting, () => _moment, _ => _waiter, RandomNumberGenerator.Fill);
-        var link = new TunnelLink(_a, _waiter);
-        _keeper = new PathKeeper(io, _a, link, new StagedSender(io, link, new RunSender(_reporting, link, NullLogger.Instance)), NullLogger.Instance);
+        _link = new TunnelLink(_a, _controlWaiter);
+        _keeper = new PathKeeper(io, _a, _link, new StagedSender(io, _link, new RunSender(_reporting, _link, NullLogger.Instance)), NullLogger.Instance);
         _peer = _a.Peers.First();
         _keeper.Look(_peer, _moment.Now);
         Assert.True(_peer.Keypairs.Current!.TryReserve(10, _moment.Now, out ulong first));
@@ -26,7 +29,7 @@ public sealed class PathKeeperTests : DataPathFixture
     [Fact]
     public void A_report_that_quotes_a_message_which_was_sent_is_believed()
     {
-        Assert.True(Take(_report));
+        Take(_report);
         Assert.Equal((1400, MtuOrigin.Icmp), (_peer.Path!.Budget.OuterMtu, _peer.Path.Budget.Origin));
     }
 
@@ -43,7 +46,7 @@ public sealed class PathKeeperTests : DataPathFixture
         noData.Quote[0] = 1;
         foreach (PathReport report in (PathReport[])[Report(index ^ 1, first + 99_999), Report(index, first + 100_000), Report(index, first), elsewhere, cut, noData])
         {
-            Assert.True(Take(report));
+            Take(report);
             Assert.Equal(1480, _peer.Path!.Budget.OuterMtu);
         }
     }
@@ -52,12 +55,49 @@ public sealed class PathKeeperTests : DataPathFixture
     public void Whoever_guesses_all_the_time_is_searched_for_a_hundred_times_a_second_and_costs_no_memory()
     {
         PathReport guess = Report(_peer.Keypairs.Current!.RemoteIndex ^ 1, 0);
-        Allocations.AssertNone(100, () => Take(guess));
+        Allocations.AssertNone(100, () => Take(guess, 64));
+        Pass(TimeSpan.FromSeconds(2));
+        Take(guess, 64);
+        Take(guess, 64);
         Take(_report);
         Assert.Equal(1480, _peer.Path!.Budget.OuterMtu);
-        _moment = _moment with { Now = _moment.Now + TimeSpan.FromSeconds(1) };
+        Pass(TimeSpan.FromSeconds(1));
         Take(_report);
         Assert.Equal(1400, _peer.Path.Budget.OuterMtu);
+    }
+
+    [Fact]
+    public void Reports_are_taken_at_once_and_then_every_ten_milliseconds()
+    {
+        Assert.Equal(Instant.Never, _keeper.ReportsAt);
+        PathReport guess = Report(_peer.Keypairs.Current!.RemoteIndex ^ 1, 0);
+        _reporting.Next = guess;
+        _reporting.Waiting = 1;
+        _keeper.TakeReports(_moment.Now);
+        Assert.Equal(0, _reporting.Waiting);
+        Assert.Equal(Instant.Never, _keeper.ReportsAt);
+
+        Instant next = _moment.Now + TimeSpan.FromMilliseconds(10);
+        _reporting.Next = _report;
+        _reporting.Waiting = 1;
+        Assert.Equal(next, _keeper.ReportsAt);
+        _keeper.TakeReports(_moment.Now + TimeSpan.FromMilliseconds(9.999));
+        Assert.Equal(1, _reporting.Waiting);
+        _keeper.TakeReports(next);
+        Assert.Equal(0, _reporting.Waiting);
+        Assert.Equal(1400, _peer.Path!.Budget.OuterMtu);
+    }
+
+    [Fact]
+    public void The_control_loop_is_woken_once_for_all_reports_until_it_takes_them()
+    {
+        int before = _controlWaiter.Wakes;
+        _link.AnnouncePathReports();
+        _link.AnnouncePathReports();
+        Assert.Equal(before + 1, _controlWaiter.Wakes);
+        Take(_report);
+        _link.AnnouncePathReports();
+        Assert.Equal(before + 2, _controlWaiter.Wakes);
     }
 
     private static PathReport Report(uint receiver, ulong counter)
@@ -67,25 +107,33 @@ public sealed class PathKeeperTests : DataPathFixture
         return report;
     }
 
-    private bool Take(in PathReport report)
+    /// <summary>As soon as reports are taken again.</summary>
+    private void Take(in PathReport report, int times = 1)
     {
+        Pass(TimeSpan.FromMilliseconds(10));
         _reporting.Next = report;
-        _reporting.HasPathReports = true;
-        return _keeper.TakeReports(_moment.Now);
+        _reporting.Waiting = times;
+        _keeper.TakeReports(_moment.Now);
+        Assert.False(_reporting.HasPathReports);
     }
 
-    /// <summary>Sends nothing and says what it is told to.</summary>
+    private void Pass(TimeSpan time) => _moment = _moment with { Now = _moment.Now + time };
+
+    /// <summary>Sends nothing and says what it is told to, as often.</summary>
     private sealed class ReportingUdp : IUdpSocket
     {
         public PathReport Next { get; set; }
 
-        public bool HasPathReports { get; set; }
+        public int Waiting { get; set; }
+
+        public bool HasPathReports => Waiting > 0;
 
         public int TakePathReports(Span<PathReport> reports)
         {
-            reports[0] = Next;
-            HasPathReports = false;
-            return 1;
+            int taken = Math.Min(Waiting, reports.Length);
+            reports[..taken].Fill(Next);
+            Waiting -= taken;
+            return taken;
         }
 
         public ushort Open(ushort port, uint fwmark) => port;

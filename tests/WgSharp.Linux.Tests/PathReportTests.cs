@@ -340,6 +340,30 @@ public sealed class PathReportTests : IDisposable
     }
 
     [Fact]
+    public void Forged_reports_over_IPv6_wake_a_thread_once_until_they_are_taken()
+    {
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out ushort port);
+        using var waiter = new EpollWaiter(null, a, new KernelFeatures());
+        PacketBatch batch = Packets.InboundBatch();
+        var reports = new PathReport[PathReports.Capacity];
+        for (int turn = 0; turn < 3; turn++)
+        {
+            _net.ForgeTooLarge(ipv6: true, 1300, port, 9, [1]);
+            Assert.Equal(Readiness.Udp, waiter.Wait(SystemClock.Now + TimeSpan.FromSeconds(20)));
+            a.Receive(batch);
+            Assert.True(a.HasPathReports);
+
+            _net.ForgeTooLarge(ipv6: true, 1300, port, 10, [1]);
+            _net.ForgeTooLarge(ipv6: true, 1300, port, 10, [1]);
+            Assert.Equal(Readiness.None, waiter.Wait(SystemClock.Now));
+            Assert.Equal(1, a.TakePathReports(reports));
+            Assert.Equal(Readiness.Udp, waiter.Wait(SystemClock.Now + TimeSpan.FromSeconds(20)));
+            a.Receive(batch);
+            Assert.Equal(2, a.TakePathReports(reports));
+        }
+    }
+
+    [Fact]
     public void Whoever_listens_no_more_hears_nothing_and_sends_as_the_kernel_module_does()
     {
         using UdpSocket a = UdpDatagrams.Open(_net.Near, KernelFeature.None, out _);

@@ -126,13 +126,14 @@ internal sealed class DeviceEnd
 
     public HandshakeOutcome Handle(ReadOnlySpan<byte> message, InetEndpoint from)
     {
-        HandshakeOutcome outcome = Device.Handle(message, from, InetAddress.None, 0, UnderLoad, _pair.Moment, _reply, out _replyLength, out Peer? peer);
-        if (outcome == HandshakeOutcome.Respond)
+        HandshakeResult result = Device.Handle(message, new HandshakeOrigin(from), UnderLoad, _pair.Moment, _reply);
+        _replyLength = result.ReplyLength;
+        if (result.Outcome == HandshakeOutcome.Respond)
         {
-            Device.NoteHandshakeSent(peer!, _replyLength, _pair.Moment);
+            Device.NoteHandshakeSent(result.Peer!, _replyLength, _pair.Moment);
         }
 
-        return outcome;
+        return result.Outcome;
     }
 
     /// <summary>Raises what the data path noted, and takes everything that is to be done.</summary>

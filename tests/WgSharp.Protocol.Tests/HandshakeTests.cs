@@ -49,23 +49,23 @@ public sealed class HandshakeTests
         forged[110] ^= 1;
         Resign(pair.B, forged);
         byte[] reply = new byte[148];
-        Assert.Equal(HandshakeOutcome.Dropped, pair.B.Device.Handle(forged, Elsewhere, Local, 3, false, pair.Moment, reply, out int length, out Peer? peer));
-        Assert.Equal((0, null), (length, peer));
+        var origin = new HandshakeOrigin(Elsewhere, Local, 3);
+        Assert.Equal(default, pair.B.Device.Handle(forged, origin, false, pair.Moment, reply));
         Assert.Null(pair.B.Peer.Endpoint);
         Assert.Equal((0, 0), (pair.B.Peer.RxBytes, pair.B.Device.IndexCount));
 
-        Assert.Equal(HandshakeOutcome.Respond, pair.B.Device.Handle(initiation, Elsewhere, Local, 3, false, pair.Moment, reply, out length, out peer));
-        Assert.Equal((92, pair.B.Peer), (length, peer));
+        HandshakeResult answered = pair.B.Device.Handle(initiation, origin, false, pair.Moment, reply);
+        Assert.Equal(new HandshakeResult(HandshakeOutcome.Respond, pair.B.Peer, 92), answered);
         Assert.Equal(new Endpoint(Elsewhere, Local, 3), pair.B.Peer.Endpoint);
         Assert.Equal((148, 0), (pair.B.Peer.RxBytes, pair.B.Peer.TxBytes));
 
         // Without being told anything more, the device knows when to look: the keys live for nine minutes.
         Assert.Equal(pair.Now + (Limits.RejectAfterTime * 3), pair.B.Device.NextDeadline);
-        pair.B.Device.NoteHandshakeSent(pair.B.Peer, length, pair.Moment);
+        pair.B.Device.NoteHandshakeSent(pair.B.Peer, answered.ReplyLength, pair.Moment);
         Assert.Equal(92, pair.B.Peer.TxBytes);
 
-        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Device.Handle(reply.AsSpan(0, 92), Elsewhere, default, 0, false, pair.Moment, new byte[148], out _, out peer));
-        Assert.Equal(pair.A.Peer, peer);
+        HandshakeResult established = pair.A.Device.Handle(reply.AsSpan(0, 92), new HandshakeOrigin(Elsewhere), false, pair.Moment, new byte[148]);
+        Assert.Equal(new HandshakeResult(HandshakeOutcome.SessionEstablished, pair.A.Peer), established);
         Assert.Equal(Elsewhere, pair.A.Peer.Endpoint!.Remote);
         Assert.Equal((92, 148), (pair.A.Peer.RxBytes, pair.A.Peer.TxBytes));
         Assert.Equal(pair.Moment.Wall, pair.A.Peer.LastHandshake);
@@ -107,8 +107,8 @@ public sealed class HandshakeTests
         byte[] forged = [.. cookie];
         forged[^1] ^= 1;
         Assert.Equal(HandshakeOutcome.Dropped, pair.B.Handle(forged, Elsewhere));
-        Assert.Equal(HandshakeOutcome.CookieStored, pair.B.Device.Handle(cookie, Elsewhere, Local, 3, false, pair.Moment, new byte[148], out _, out Peer? peer));
-        Assert.Equal(pair.B.Peer, peer);
+        HandshakeResult stored = pair.B.Device.Handle(cookie, new HandshakeOrigin(Elsewhere, Local, 3), false, pair.Moment, new byte[148]);
+        Assert.Equal(new HandshakeResult(HandshakeOutcome.CookieStored, pair.B.Peer), stored);
 
         // A cookie proves nothing about where it came from.
         Assert.Equal(pair.A.Address, pair.B.Peer.Endpoint!.Remote);
@@ -218,7 +218,7 @@ public sealed class HandshakeTests
         HandshakeOutcome[] outcomes =
         [
             .. messages.Zip(at, (message, time) => pair.B.Device.Handle(
-                message, pair.A.Address, default, 0, false, pair.Moment with { Now = pair.Now + time }, new byte[148], out _, out _)),
+                message, new HandshakeOrigin(pair.A.Address), false, pair.Moment with { Now = pair.Now + time }, new byte[148]).Outcome),
         ];
         Assert.Equal([HandshakeOutcome.Respond, HandshakeOutcome.Dropped, HandshakeOutcome.Dropped, HandshakeOutcome.Respond], outcomes);
     }

@@ -72,8 +72,7 @@ public sealed class HostileInputTests
     private static HandshakeOutcome Handle(DevicePair pair, ReadOnlySpan<byte> datagram)
     {
         Span<byte> reply = stackalloc byte[148];
-        return pair.B.Device.Handle(
-            datagram, Stranger, InetAddress.None, 0, pair.B.UnderLoad, pair.Moment, reply, out _, out _);
+        return pair.B.Device.Handle(datagram, new HandshakeOrigin(Stranger), pair.B.UnderLoad, pair.Moment, reply).Outcome;
     }
 
     private static void HandleAll(DevicePair pair, byte[][] datagrams)

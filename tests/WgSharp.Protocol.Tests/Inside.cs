@@ -1,7 +1,7 @@
 namespace WgSharp.Protocol.Tests;
 
 /// <summary>What tests of whole tunnels need to see or set inside a device. Those stand in the engine's tests, to which the protocol shows what is public.</summary>
-public static class Inside
+internal static class Inside
 {
     /// <summary>Receiver indices alive: handshakes under way and keypairs.</summary>
     public static int IndexCount(this Device device)

@@ -344,18 +344,18 @@ public sealed class PathMtuTests
     // ---- policies ----
 
     [Theory]
-    [InlineData(MtuPolicy.Kernel, 1500, MtuOrigin.Route)]
-    [InlineData(MtuPolicy.ClampOnly, 1300, MtuOrigin.Icmp)]
-    public void Only_auto_probes_and_kernel_learns_nothing(MtuPolicy policy, int expected, MtuOrigin origin)
+    [InlineData(nameof(MtuPolicy.Kernel), 1500, nameof(MtuOrigin.Route))]
+    [InlineData(nameof(MtuPolicy.ClampOnly), 1300, nameof(MtuOrigin.Icmp))]
+    public void Only_auto_probes_and_kernel_learns_nothing(string policy, int expected, string origin)
     {
-        var path = new SimulatedPath(1400, policy: policy) { PassesFragments = false };
+        var path = new SimulatedPath(1400, policy: Enum.Parse<MtuPolicy>(policy)) { PassesFragments = false };
         path.Run(30);
         path.Path.NoteFragments(1396, path.Now);
         path.Path.NoteTooBig(1300, path.Now);
         path.Run(30);
         Assert.Empty(path.Probes);
         Assert.Equal(0, path.Told);
-        Assert.Equal((expected, origin, default(Instant), false), Of(path.Budget));
+        Assert.Equal((expected, Enum.Parse<MtuOrigin>(origin), default(Instant), false), Of(path.Budget));
         path.Path.NoteRouteMtu(1280, path.Now);
         Assert.Equal((1280, MtuOrigin.Route), (path.Budget.OuterMtu, path.Budget.Origin));
     }

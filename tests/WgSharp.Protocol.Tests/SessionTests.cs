@@ -19,7 +19,7 @@ public sealed class SessionTests
         Assert.True(pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: true, later, message));
         Assert.Equal(
             HandshakeOutcome.Respond,
-            pair.B.Device.Handle(message, pair.A.Address, InetAddress.None, 0, underLoad: false, later, new byte[148], out _, out _));
+            pair.B.Device.Handle(message, new HandshakeOrigin(pair.A.Address), underLoad: false, later, new byte[148]).Outcome);
         Keypair pending = peer.Keypairs.Next!;
         Assert.False(pair.B.Device.TryTakeAttention(later, out _, out _));
         Assert.NotSame(confirmed, pending);

@@ -8,7 +8,7 @@ namespace WgSharp.Protocol.Tests;
 /// own), and so is <see cref="Keypairs"/>, which is add_new_keypair; what is done when, is written here anew. One peer, no load, no cookies.
 /// Public, because what it is the other end of are whole tunnels: those stand in the engine's tests.
 /// </summary>
-public sealed class StockPeer
+internal sealed class StockPeer
 {
     private static readonly TimeSpan NewHandshakeTimeout = Limits.KeepaliveTimeout + Limits.RekeyTimeout;
 

@@ -196,9 +196,10 @@ public sealed class WipedSecretsTests : IDisposable
     private void Answer(byte[] initiation, InetEndpoint from, Device initiator, Device responder, InetEndpoint to)
     {
         byte[] reply = new byte[MessageSize.HandshakeInitiation];
-        Assert.Equal(HandshakeOutcome.Respond, responder.Handle(initiation, from, default, 0, false, _moment, reply, out int length, out _));
-        HandshakeOutcome outcome = initiator.Handle(reply.AsSpan(0, length), to, default, 0, false, _moment, initiation, out _, out _);
-        Assert.Equal(HandshakeOutcome.SessionEstablished, outcome);
+        HandshakeResult answered = responder.Handle(initiation, new HandshakeOrigin(from), false, _moment, reply);
+        Assert.Equal(HandshakeOutcome.Respond, answered.Outcome);
+        HandshakeResult established = initiator.Handle(reply.AsSpan(0, answered.ReplyLength), new HandshakeOrigin(to), false, _moment, initiation);
+        Assert.Equal(HandshakeOutcome.SessionEstablished, established.Outcome);
     }
 
     private void Pass(TimeSpan time) =>

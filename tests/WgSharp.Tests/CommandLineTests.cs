@@ -75,8 +75,8 @@ public class CommandLineTests
     [Fact]
     public void Help_names_every_command_and_fits_one_screen()
     {
-        Assert.All(CommandTable.Names, name => Assert.Contains(name, CommandTable.Explain(), StringComparison.Ordinal));
-        Assert.InRange($"{CommandLine.Usage}\n{Settings.Explain()}\n\n{CommandTable.Explain()}".Split('\n').Length, 1, 24);
+        Assert.All(CommandTable.Names, name => Assert.Contains($" {name} ", CommandLine.Usage, StringComparison.Ordinal));
+        Assert.InRange($"{CommandLine.Usage}\n{Settings.Explain()}".Split('\n').Length, 1, 24);
     }
 
     [Fact]

@@ -55,7 +55,7 @@ internal sealed class ControlLoop
         _port = new ListenPort(io.Udp, device, link, log);
         _log = log;
         _paths = new PathKeeper(io, device, link, staged, log);
-        _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer, TakePathReports];
+        _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
         _suspended = io.Suspended();
     }
 
@@ -99,6 +99,8 @@ internal sealed class ControlLoop
             more |= TakeShare(takeOne);
         }
 
+        _paths.TakeReports(ReadClock().Now);
+
         return more;
     }
 
@@ -138,6 +140,7 @@ internal sealed class ControlLoop
     internal Instant NextDeadline()
     {
         Instant deadline = _port.RetryAt < _device.NextDeadline ? _port.RetryAt : _device.NextDeadline;
+        deadline = _paths.ReportsAt < deadline ? _paths.ReportsAt : deadline;
 
         // What waits is for the next window.
         return !_handshakes.IsEmpty && _cookieWindowEnds < deadline ? _cookieWindowEnds : deadline;
@@ -171,6 +174,39 @@ internal sealed class ControlLoop
     }
 
     public DeviceSnapshot Snapshot() => _device.Snapshot();
+
+    public TunnelStatus Describe(Instant now)
+    {
+        Strangers strangers = _device.Strangers;
+        bool any = strangers.Count > 0;
+        return new TunnelStatus
+        {
+            PublicKey = _device.PublicKey,
+            ListenPort = _device.ListenPort,
+            Fwmark = _device.Fwmark,
+            LinkIsUp = _device.LinkIsUp,
+            Mtu = _link.Mtu,
+            MtuPolicy = _link.MtuPolicy,
+            PeerCount = _device.Peers.Count,
+            StagedPackets = _device.StagedPackets,
+            StagedBytes = _device.StagedBytes,
+            StrangerCount = strangers.Count,
+            StrangerKey = any ? strangers.LastKey : null,
+            StrangerSource = any ? strangers.LastSource : null,
+            StrangerAge = any ? now - strangers.LastAt : null,
+        };
+    }
+
+    public bool DescribePeers(PeerCursor cursor, int most, int mostAllowedIps, Instant now, ICollection<PeerStatus> described)
+    {
+        bool more = _device.DescribePeers(cursor, most, mostAllowedIps, now, described);
+        foreach (PeerStatus peer in described)
+        {
+            peer.UnsegmentedFrom = peer.Endpoint is { } endpoint ? _link.Refusals.RefusedFrom(endpoint, now) : 0;
+        }
+
+        return more;
+    }
 
     public bool LinkChanged(bool up, int mtu, Moment moment)
     {
@@ -223,42 +259,33 @@ internal sealed class ControlLoop
             return false;
         }
 
-        HandshakeOrigin origin = taken.Origin;
-        HandshakeOutcome outcome = _device.Handle(
-            _message.AsSpan(0, taken.Length),
-            origin.Source,
-            origin.LocalAddress,
-            origin.LocalInterface,
-            taken.NeedsCookie,
-            moment,
-            _reply,
-            out int replyLength,
-            out Peer? peer);
-        if (outcome != HandshakeOutcome.Dropped)
+        HandshakeResult result = _device.Handle(_message.AsSpan(0, taken.Length), taken.Origin, taken.NeedsCookie, moment, _reply);
+        if (result.Outcome != HandshakeOutcome.Dropped)
         {
-            Log.HandshakeHandled(_log, peer?.PublicKey, origin.Source, outcome);
+            Log.HandshakeHandled(_log, result.Peer?.PublicKey, taken.Origin.Source, result.Outcome);
         }
 
-        _cookiesLeft -= outcome == HandshakeOutcome.CookieReply ? 1 : 0;
-        Answer(outcome, peer, in origin, _reply.AsSpan(0, replyLength), moment);
+        _cookiesLeft -= result.Outcome == HandshakeOutcome.CookieReply ? 1 : 0;
+        Answer(result, taken.Origin, moment);
         return true;
     }
 
-    private void Answer(HandshakeOutcome outcome, Peer? peer, in HandshakeOrigin origin, ReadOnlySpan<byte> reply, Moment moment)
+    private void Answer(in HandshakeResult result, in HandshakeOrigin origin, Moment moment)
     {
-        switch (outcome)
+        ReadOnlySpan<byte> reply = _reply.AsSpan(0, result.ReplyLength);
+        switch (result.Outcome)
         {
             case HandshakeOutcome.Respond:
-                SendHandshake(peer!, reply, moment);
+                SendHandshake(result.Peer!, reply, moment);
                 break;
             case HandshakeOutcome.CookieReply:
                 _io.Udp.SendOne(reply, new Endpoint(origin.Source, origin.LocalAddress, origin.LocalInterface), HandshakeTrafficClass);
                 break;
             case HandshakeOutcome.SessionEstablished:
                 // Either of them confirms the key to the responder.
-                if (!SendStaged(peer!, moment))
+                if (!SendStaged(result.Peer!, moment))
                 {
-                    _staged.SendKeepalive(peer!, moment.Now);
+                    _staged.SendKeepalive(result.Peer!, moment.Now);
                 }
 
                 break;
@@ -282,14 +309,14 @@ internal sealed class ControlLoop
             return;
         }
 
-        SendOutcome outcome = _io.Udp.SendOne(message, endpoint, HandshakeTrafficClass);
+        SendOutcome outcome = _io.Udp.SendOne(message, endpoint, HandshakeTrafficClass, out int errno);
         if (outcome == SendOutcome.SourceRefused && peer.ForgetSource(endpoint) is { } sourceless)
         {
-            outcome = _io.Udp.SendOne(message, sourceless, HandshakeTrafficClass);
+            outcome = _io.Udp.SendOne(message, sourceless, HandshakeTrafficClass, out errno);
         }
 
         // The timers run on from the attempt; only what left counts as bytes.
-        _device.NoteHandshakeSent(peer, outcome == SendOutcome.Sent ? message.Length : 0, moment);
+        _device.NoteHandshakeSent(peer, outcome == SendOutcome.Sent ? message.Length : 0, moment, errno);
     }
 
     // ---- what the data path asks for, and timers ----
@@ -319,8 +346,6 @@ internal sealed class ControlLoop
 
         return true;
     }
-
-    private bool TakePathReports(Moment moment) => _paths.TakeReports(moment.Now);
 
     private bool TakeTimer(Moment moment)
     {

@@ -5,9 +5,6 @@ using WgSharp.Protocol;
 
 namespace WgSharp.Engine.Control;
 
-/// <summary>Where a handshake message came from and what address it was sent to.</summary>
-internal readonly record struct HandshakeOrigin(InetEndpoint Source, InetAddress LocalAddress, int LocalInterface);
-
 /// <summary>Keyed hashes of a source: by its address (IPv4, or IPv6 /64), and by its address and port.</summary>
 internal readonly record struct SourceHash(uint Address, uint Port);
 
@@ -68,6 +65,9 @@ internal sealed class HandshakeQueue
     }
 
     public bool IsEmpty => _count == 0;
+
+    /// <summary>Any thread, for people.</summary>
+    public int Count => _count;
 
     /// <summary>Any thread.</summary>
     public SourceHash HashOf(in InetEndpoint source)

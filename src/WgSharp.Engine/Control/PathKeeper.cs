@@ -17,6 +17,9 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
     /// <summary>Of one peer in one turn: a search sends one after the other.</summary>
     private const int MostProbes = 8;
 
+    /// <summary>Reports taken at once: as many as the sockets keep.</summary>
+    private const int MostReports = 64;
+
     /// <summary>Searches among all peers for whoever sent what is quoted: in a second, since anybody can make us search.</summary>
     private const int MostSearches = 100;
 
@@ -25,10 +28,14 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
 
     private static readonly TimeSpan ReportAge = TimeSpan.FromSeconds(10);
 
+    /// <summary>Between one taking of reports and the next: each costs the machine some changes of threads.</summary>
+    private static readonly TimeSpan ReportPause = TimeSpan.FromMilliseconds(10);
+
     private readonly PathBudgets _budgets = new(io.Udp, link);
     private readonly SentMessage[] _sent = new SentMessage[Remembered];
     private readonly byte[] _probe = new byte[MtuProbes.MaxLength];
     private int _next;
+    private Instant _reportsFrom;
     private Instant _searchesSince;
     private int _searches;
 
@@ -62,12 +69,24 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
         device.PlanPath(peer);
     }
 
-    /// <summary>What routers said since the last call. Believed only of a message that was sent lately, which they have to quote: anybody can send us ICMP.</summary>
-    /// <returns>False if there was nothing.</returns>
-    public bool TakeReports(Instant now)
+    /// <summary>When reports that wait may be taken; <see cref="Instant.Never"/> if none do.</summary>
+    public Instant ReportsAt => io.Udp.HasPathReports ? _reportsFrom : Instant.Never;
+
+    /// <summary>
+    /// What routers said since the last call. Believed only of a message that was sent lately, which they have to quote: anybody can send us ICMP. For the same reason it
+    /// is taken at intervals, all at once; what does not fit into the sockets' table meanwhile is lost.
+    /// </summary>
+    public void TakeReports(Instant now)
     {
-        Span<PathReport> reports = stackalloc PathReport[16];
-        int count = io.Udp.HasPathReports ? io.Udp.TakePathReports(reports) : 0;
+        if (now < ReportsAt)
+        {
+            return;
+        }
+
+        link.ForgetAnnouncement();
+        Span<PathReport> reports = stackalloc PathReport[MostReports];
+        int count = io.Udp.TakePathReports(reports);
+        _reportsFrom = now + ReportPause;
         foreach (ref readonly PathReport report in reports[..count])
         {
             if (report.QuotedLength >= MessageSize.TransportHeader && (TryFind(in report, now, out Peer? peer) || TrySearch(in report, now, out peer)) && peer.Path is { } path && path.Remote == report.Remote)
@@ -76,8 +95,6 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
                 Look(peer, now);
             }
         }
-
-        return count > 0;
     }
 
     private bool TryFind(in PathReport report, Instant now, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out Peer? peer)

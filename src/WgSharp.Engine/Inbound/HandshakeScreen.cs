@@ -38,6 +38,7 @@ internal sealed class HandshakeScreen(Device device, HandshakeQueue queue, Tunne
         ReadOnlySpan<byte> message = batch.Buffer.AsSpan(offset, length);
         if (length == MessageSize.HandshakeInitiation && _isHopeless && !WireMessage.HasCookie(message))
         {
+            batch.Drops.Add(DropReason.HandshakeFlood);
             return;
         }
 
@@ -75,6 +76,10 @@ internal sealed class HandshakeScreen(Device device, HandshakeQueue queue, Tunne
             if (valid[i])
             {
                 Keep(batch, candidates.All[i], candidates.Length, now);
+            }
+            else
+            {
+                batch.Drops.Add(DropReason.WrongMac);
             }
         }
 

@@ -40,7 +40,7 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
         IoStatus status = io.Udp.Receive(batch);
         if (io.Udp.HasPathReports)
         {
-            link.WakeControlLoop();
+            link.AnnouncePathReports();
         }
 
         return status;

@@ -42,7 +42,7 @@ public enum ProbeAnswer
 }
 
 /// <summary>Builds probes and knows their answers. Pure: bytes in, bytes out, nothing allocated.</summary>
-public static class MtuProbes
+internal static class MtuProbes
 {
     /// <summary>Bytes of the longest probe, IPv6, without padding.</summary>
     public const int MaxLength = IpPacket.IPv6HeaderSize + EchoHeaderSize + SecretSize;

@@ -29,6 +29,21 @@ internal sealed class SegmentRefusals
         }
     }
 
+    /// <summary>The message size from which on it is refused now; 0: none is. For people.</summary>
+    public int RefusedFrom(in InetEndpoint endpoint, Instant now)
+    {
+        if (!_any)
+        {
+            return 0;
+        }
+
+        lock (_lock)
+        {
+            ref Entry entry = ref _entries[Slot(endpoint)];
+            return now < entry.Until && entry.Endpoint == endpoint ? entry.Stride : 0;
+        }
+    }
+
     /// <param name="stride">The refused message size in bytes; smaller ones are still tried.</param>
     public void Refuse(in InetEndpoint endpoint, int stride, Instant now)
     {

@@ -11,7 +11,7 @@ using System.Runtime.CompilerServices;
 namespace WgSharp.Engine.Offload;
 
 /// <summary>Joins the packets of a flow to super-packets for the TUN device. One per thread; its tables are reused.</summary>
-public sealed class GroCoalescer
+internal sealed class GroCoalescer
 {
     /// <summary>No frame has more slices than this.</summary>
     public const int MaxSlices = 128;

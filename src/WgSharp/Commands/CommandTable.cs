@@ -1,5 +1,6 @@
 using System.CommandLine;
 using WgSharp.Doctor;
+using WgSharp.Status;
 
 namespace WgSharp.Commands;
 
@@ -13,13 +14,12 @@ internal static class CommandTable
     private static readonly (string Name, Func<Command> Create)[] _known =
     [
         ("doctor", DoctorCommand.Create),
+        ("status", StatusCommand.Create),
+        ("metrics", MetricsCommand.Create),
     ];
 
     /// <summary>The commands' names, in the order in which they are explained.</summary>
     public static IEnumerable<string> Names => _known.Select(known => known.Name);
-
-    /// <summary>For --help.</summary>
-    public static string Explain() => $"Commands (wgsharp COMMAND --help): {string.Join(", ", Names)}.";
 
     /// <summary>Whether the first argument names a command, and so is not an interface.</summary>
     public static bool Contains(string argument) => Array.Exists(_known, known => known.Name == argument);

@@ -208,14 +208,15 @@ internal sealed class Machine : IMachine
         }
     }
 
-    // As many secrets as a daemon of that many peers has at most: keypairs, handshakes, preshared and static-static keys.
+    // As many secrets as a daemon of that many peers has at most: keypairs, handshakes, preshared and static-static keys. A few MiB tell as much as all.
     public string? WhyNotLocked(int peers)
     {
         const int SecretsOfPeer = 12;
+        const int Enough = 4096;
         var secrets = new List<SecretMemory>();
         try
         {
-            for (int i = 0; i < (peers + 1) * SecretsOfPeer && SecretMemory.LockRefusal is null; i++)
+            for (int i = 0; i < (Math.Min(peers, Enough) + 1) * SecretsOfPeer && SecretMemory.LockRefusal is null; i++)
             {
                 secrets.Add(new SecretMemory(32 << (i % 3)));
             }

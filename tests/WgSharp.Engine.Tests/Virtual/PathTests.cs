@@ -80,11 +80,11 @@ public sealed class PathTests
     }
 
     [Theory]
-    [InlineData(MtuPolicy.ClampOnly)]
-    [InlineData(MtuPolicy.Kernel)]
-    public void Without_the_policy_for_it_there_are_none_ever(MtuPolicy policy)
+    [InlineData(nameof(MtuPolicy.ClampOnly))]
+    [InlineData(nameof(MtuPolicy.Kernel))]
+    public void Without_the_policy_for_it_there_are_none_ever(string policy)
     {
-        using var pair = new PathPair(policy: policy);
+        using var pair = new PathPair(policy: Enum.Parse<MtuPolicy>(policy));
         pair.Narrow(1400, tells: true);
         pair.Run(30);
         Assert.Equal(0, pair.HostB.EchoRequests);

@@ -21,6 +21,21 @@ _wgsharp_command() { # command, word before, word
 	done
 }
 
+# Interfaces that are configured, and files once there is a slash in the word.
+_wgsharp_doctor() { # word
+	local file
+	if [[ $1 == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "--json --list --help" -- "$1")
+	elif [[ $1 == */* ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$1")
+		compopt -o filenames
+	else
+		for file in /etc/wireguard/"$1"*.conf; do
+			[[ ! -e $file ]] || { file=${file##*/} && COMPREPLY+=("${file%.conf}"); }
+		done
+	fi
+}
+
 _wgsharp() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} file before
 	COMPREPLY=()
@@ -29,6 +44,10 @@ _wgsharp() {
 		cur=''
 	elif [[ $prev == '=' ]]; then
 		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == doctor ]]; then
+		_wgsharp_doctor "$cur"
+		return
 	fi
 	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == @(status|metrics) ]]; then
 		_wgsharp_command "${COMP_WORDS[1]}" "$prev" "$cur"
@@ -54,7 +73,7 @@ _wgsharp() {
 		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace
 		return
 	fi
-	[[ $COMP_CWORD -gt 1 ]] || mapfile -t COMPREPLY < <(compgen -W "status metrics" -- "$cur")
+	[[ $COMP_CWORD -gt 1 ]] || mapfile -t COMPREPLY < <(compgen -W "doctor status metrics" -- "$cur")
 	# Interfaces that are configured and do not exist yet.
 	for file in /etc/wireguard/"$cur"*.conf /etc/wgsharp/"$cur"*.conf; do
 		file=${file##*/} file=${file%.conf}

@@ -7,13 +7,23 @@ function __wgsharp_interfaces
     end
 end
 
+function __wgsharp_configured
+    for file in /etc/wireguard/*.conf
+        basename $file .conf
+    end
+end
+
 function __wgsharp_served
     for file in /run/wireguard/*.sock
         basename $file .sock
     end
 end
 
-complete -c wgsharp -f -n 'not __fish_seen_subcommand_from status metrics' -a '(__wgsharp_interfaces)' -d 'Interface'
+complete -c wgsharp -f -n 'not __fish_seen_subcommand_from doctor status metrics' -a '(__wgsharp_interfaces)' -d 'Interface'
+complete -c wgsharp -n '__fish_is_first_token' -a doctor -d 'What this machine lacks for a tunnel'
+complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -F -a '(__wgsharp_configured)' -d 'Interface'
+complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -l json -d 'For programs'
+complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -l list -d 'Only say what is looked at'
 complete -c wgsharp -n '__fish_is_first_token' -a status -d 'What interfaces are doing'
 complete -c wgsharp -n '__fish_is_first_token' -a metrics -d 'The same for Prometheus'
 complete -c wgsharp -n '__fish_seen_subcommand_from status metrics' -a '(__wgsharp_served)' -d 'Interface'

@@ -48,6 +48,9 @@ internal static unsafe partial class Libc
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int setns(FileDescriptor fd, int kind);
 
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int unshare(int flags);
+
     [LibraryImport(Library)]
     internal static partial uint geteuid();
 

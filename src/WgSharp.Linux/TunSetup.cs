@@ -10,7 +10,7 @@ namespace WgSharp.Linux;
 /// </summary>
 internal static unsafe class TunSetup
 {
-    private const string Node = "/dev/net/tun";
+    internal const string Node = "/dev/net/tun";
 
     /// <summary>From most to least; USO4 and USO6 are one switch for the kernel, and TSO needs checksum offload.</summary>
     private static readonly (uint Flags, KernelFeature Features)[] _offloads =
@@ -57,6 +57,17 @@ internal static unsafe class TunSetup
         }
 
         return vnetHeader;
+    }
+
+    /// <summary>TUNSETIFF alone, with the least that is asked for: whether an interface may be made at all.</summary>
+    /// <exception cref="TunException">It may not.</exception>
+    internal static void AttachPlainly(FileDescriptor descriptor, string name)
+    {
+        int errno = SetInterface(descriptor, name, vnetHeader: false);
+        if (errno != 0)
+        {
+            throw TunException.Create(name, errno);
+        }
     }
 
     /// <summary>Makes an inherited descriptor like one of ours: non-blocking, closed on exec, with the offloads its flags allow.</summary>

@@ -21,6 +21,7 @@ internal sealed record CommandLine(CommandAction Action, string InterfaceName, b
     public const string Usage =
         """
         Usage: wgsharp [-f | --foreground] [--SETTING=VALUE ...] INTERFACE
+               wgsharp doctor [INTERFACE | FILE] [--help]
                wgsharp status | metrics [INTERFACE] [--help]
                wgsharp --version | --help
 

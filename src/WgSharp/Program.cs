@@ -29,7 +29,8 @@ internal static class Program
 
     public static int Main(string[] arguments)
     {
-        if (ProcessLimits.Prepare() is { } tooLow)
+        // The doctor tells of it together with all else.
+        if (ProcessLimits.Prepare() is { } tooLow && arguments is not ["doctor", ..])
         {
             ProcessLimits.Say($"wgsharp: {tooLow}");
             return Failure;

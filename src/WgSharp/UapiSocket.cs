@@ -14,6 +14,9 @@ internal sealed class UapiSocket : IDisposable
 {
     public const string DefaultDirectory = "/var/run/wireguard";
 
+    /// <summary>What follows the interface's name, and tells wg that it is one.</summary>
+    public const string Extension = ".sock";
+
     private const int Backlog = 128;
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
@@ -44,7 +47,7 @@ internal sealed class UapiSocket : IDisposable
     /// <exception cref="IOException">The name is taken (HResult is EADDRINUSE) or the directory cannot be used.</exception>
     public static UapiSocket Listen(string directory, string interfaceName, TimeSpan patience)
     {
-        string path = System.IO.Path.Combine(directory, interfaceName + ".sock");
+        string path = System.IO.Path.Combine(directory, interfaceName + Extension);
         string temporary = System.IO.Path.Combine(directory, $".{interfaceName}.{Environment.ProcessId}.new");
         var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try

@@ -1,3 +1,5 @@
+using WgSharp.Commands;
+
 namespace WgSharp.Tests;
 
 public class CommandLineTests
@@ -68,5 +70,20 @@ public class CommandLineTests
     public void Help_names_every_setting()
     {
         Assert.All(["disable", "threads", "log_level"], name => Assert.Contains(name, Settings.Explain(), StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Help_names_every_command_and_fits_one_screen()
+    {
+        Assert.All(CommandTable.Names, name => Assert.Contains($" {name} ", CommandLine.Usage, StringComparison.Ordinal));
+        Assert.InRange($"{CommandLine.Usage}\n{Settings.Explain()}".Split('\n').Length, 1, 24);
+    }
+
+    [Fact]
+    public void A_command_comes_first_or_is_no_command()
+    {
+        Assert.True(CommandTable.Contains("doctor"));
+        Assert.Contains("comes first", Assert.Throws<SettingsException>(() => CommandLine.Parse(["-f", "doctor"])).Message, StringComparison.Ordinal);
+        Assert.Equal("doctor", CommandLine.Parse(["-f", "--", "doctor"]).InterfaceName);
     }
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using WgSharp.Doctor;
 using WgSharp.Status;
 
 namespace WgSharp.Commands;
@@ -12,6 +13,7 @@ internal static class CommandTable
 {
     private static readonly (string Name, Func<Command> Create)[] _known =
     [
+        ("doctor", DoctorCommand.Create),
         ("status", StatusCommand.Create),
         ("metrics", MetricsCommand.Create),
     ];

@@ -52,7 +52,11 @@ public sealed partial class Device
 
         if (peer is not null)
         {
-            peer.Learn(source, localAddress, localInterface);
+            if (peer.Learn(source, localAddress, localInterface))
+            {
+                Note(peer);
+            }
+
             peer.NoteHandshakeReceived(message.Length, moment.Now);
             Plan(peer);
         }
@@ -276,10 +280,11 @@ public sealed partial class Device
     /// <summary>Of two sessions that were begun at once, both ends agree on the one that stays: it is the peer's if its public key is the smaller one.</summary>
     private bool HasPrecedence(Peer peer) => peer.PublicKey.Span.SequenceCompareTo(_identity!.PublicKey.Span) < 0;
 
-    private static void CompleteHandshake(Peer peer, Moment moment)
+    private void CompleteHandshake(Peer peer, Moment moment)
     {
         peer.Timers.NoteHandshakeComplete(peer.Handshake.IsInitiationOut);
         peer.LastHandshake = moment.Wall;
+        Note(peer);
     }
 
     /// <summary>Keeps a keypair that fell out of the triple while the peer may be sending with it; the one kept before goes.</summary>

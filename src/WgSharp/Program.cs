@@ -55,7 +55,7 @@ internal static class Program
 
             return commandLine.Foreground || Environment.GetEnvironmentVariable("WG_PROCESS_FOREGROUND") == "1"
                 ? Detach.StartAgain(arguments)
-                : Detach.Run(arguments, Say);
+                : ServiceStart.TryRun(commandLine, Say) ?? Detach.Run(arguments, Say);
         }
         catch (SettingsException wrong)
         {
@@ -182,6 +182,7 @@ internal static class Program
     private static int End(int status, string sentence)
     {
         Say($"wgsharp: {sentence}\n");
+        ServiceStart.TellCaller($"wgsharp: {sentence}\n");
         return status;
     }
 

@@ -175,7 +175,7 @@ internal static class ServiceStart
     private static int Ask(string systemctl, out string answer, string verb, string unit)
     {
         string[] arguments = verb == "start"
-            ? [systemctl, "--quiet", "--no-ask-password", "--job-mode=ignore-dependencies", verb, unit]
+            ? [systemctl, "--no-ask-password", "--job-mode=ignore-dependencies", verb, unit]
             : [systemctl, "--quiet", "--no-ask-password", verb, unit];
         SpawnedProcess process = ProcessSpawn.Detached(systemctl, arguments, ["LC_ALL=C"], keepStandardError: false, []);
         (answer, _) = Detach.Listen(process.StandardError);

@@ -53,7 +53,7 @@ connect() {
 	quietly_await 5 "the machine listens" on vps test -e /root/listens
 	launch home perl -MSocket -MTime::HiRes=sleep -e '
 		socket(my $s, AF_INET, SOCK_STREAM, 0); connect($s, sockaddr_in(7777, inet_aton("10.7.0.1"))) or die $!; $SIG{TERM} = sub { $end = 1 }; $| = 1;
-		until ($end) { $n++; syswrite($s, "$n\n") or die $!; $had = ""; until ($had =~ /\n/) { sysread($s, $had, 100, length $had) or die "closed" } sleep 0.01 }
+		until ($end) { $n++; syswrite($s, "$n\n") or die $!; $had = ""; until ($end || $had =~ /\n/) { sysread($s, $had, 100, length $had) or $end or die "closed" } sleep 0.01 }
 		print "$n lines\n"' >"$lab/connection" 2>&1 &
 	connection=$!
 }
@@ -130,7 +130,7 @@ started_by_hand() {
 		on vps ip link delete wg5
 	done
 	note "the same with --service=never: ${took[*]}"
-	on vps ip link add wg5 type dummy
+	on vps ip tuntap add dev wg5 mode tap
 	answer=$(on vps wgsharp wg5 2>&1) || status=$?
 	check "the name is taken: status and words" "$status $answer" =~ $'^1 wgsharp: Interface wg5 [^\n]*$'
 	on vps ip link delete wg5
@@ -154,6 +154,7 @@ survival() { # image
 	still_connected
 	on vps ip link delete wg0
 	ended "ip link delete"
+	on home wg set wg0 listen-port 51821 peer "${pub[vps]}" endpoint 10.0.0.2:51820
 	on vps systemctl restart wg-quick@wg0
 	await 10 "restarted, a ping comes back" answers_home
 	check "with what its file says" "$(on vps wg show wg0 fwmark) $(on vps wg show wg0 peers | wc -l)" == 'off 1'

@@ -82,7 +82,7 @@ public sealed class ConfigurationWriter
 {
     private const int Capacity = 1 << 16;
 
-    private readonly byte[] _buffer = GC.AllocateUninitializedArray<byte>(Capacity, pinned: true);
+    private readonly byte[] _buffer = GC.AllocateArray<byte>(Capacity, pinned: true);
     private readonly AppendBytes _append;
     private long _place;
     private int _used;
@@ -90,6 +90,9 @@ public sealed class ConfigurationWriter
 
     /// <param name="append">Is given whole records, one after the other.</param>
     public ConfigurationWriter(AppendBytes append) => _append = append;
+
+    /// <summary>Nothing of what was written is left here.</summary>
+    internal bool IsWiped => !_buffer.AsSpan().ContainsAnyExcept((byte)0);
 
     /// <summary>What follows goes into a new log.</summary>
     public void Begin(ulong generation)
@@ -383,27 +386,22 @@ public sealed class SavedConfiguration : IDisposable
     {
         var fields = (DeviceFields)payload.Byte();
 
-        // Within a step peers come last; whoever replaces them all, or changes the key that none of them may have, begins another.
-        if (_steps[^1].Peers.Count > 0 && (fields & (DeviceFields.PrivateKey | DeviceFields.RemovePrivateKey | DeviceFields.ReplacePeers)) != DeviceFields.None)
+        // Within a step peers come last, so whoever replaces them all begins another; and so does each new key, since the peer that has it goes.
+        DeviceConfiguration step = _steps[^1];
+        bool setsKey = (fields & (DeviceFields.PrivateKey | DeviceFields.RemovePrivateKey)) != DeviceFields.None;
+        if ((step.Peers.Count > 0 && (setsKey || fields.HasFlag(DeviceFields.ReplacePeers))) || (setsKey && (step.PrivateKey is not null || step.RemovePrivateKey)))
         {
-            _steps.Add(new DeviceConfiguration());
+            step = new DeviceConfiguration();
+            _steps.Add(step);
         }
 
-        DeviceConfiguration step = _steps[^1];
         step.ReplacePeers |= fields.HasFlag(DeviceFields.ReplacePeers);
         if (fields.HasFlag(DeviceFields.PrivateKey))
         {
-            step.PrivateKey?.Dispose();
             step.PrivateKey = new PrivateKey(payload.Take(PrivateKey.Size));
-            step.RemovePrivateKey = false;
-        }
-        else if (fields.HasFlag(DeviceFields.RemovePrivateKey))
-        {
-            step.PrivateKey?.Dispose();
-            step.PrivateKey = null;
-            step.RemovePrivateKey = true;
         }
 
+        step.RemovePrivateKey |= fields.HasFlag(DeviceFields.RemovePrivateKey);
         step.ListenPort = fields.HasFlag(DeviceFields.ListenPort) ? payload.Number16() : step.ListenPort;
         step.Fwmark = fields.HasFlag(DeviceFields.Fwmark) ? payload.Number32() : step.Fwmark;
     }

@@ -227,7 +227,11 @@ scenario_killed_twenty_times() {
 	check "what systemd keeps" "$(stored)" == 4
 }
 
-kill_again() { on vps sh -c 'kill -KILL "$(systemctl show --property=MainPID --value wgsharp@wg0)"' 2>/dev/null || true; }
+kill_again() {
+	local daemon
+	daemon=$(unit MainPID)
+	[[ $daemon == 0 ]] || on vps kill -KILL "$daemon" 2>/dev/null || true
+}
 
 forgets() { kill_again; journal | grep -q 'is not taken over once more'; }
 gives_up() { kill_again; has_failed; }

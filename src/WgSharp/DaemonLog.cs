@@ -34,9 +34,9 @@ internal static partial class DaemonLog
 
     [LoggerMessage(
         Level = LogLevel.Error,
-        Message = "Started {Starts} times within {Seconds} s: what was configured may be the cause and is not taken over once more; configure the interface anew "
-            + "(wg-quick down {Interface}; wg-quick up {Interface}, or systemctl stop and start wgsharp@{Interface}), and please report what the journal says above")]
-    public static partial void NotTakenOver(this ILogger log, int starts, int seconds, string @interface);
+        Message = "Started more than {Starts} times within {Seconds} s: what was configured may be the cause and is not taken over once more; configure the interface anew "
+            + "(wg-quick down and up, or systemctl stop and start {Unit}), and please report what the journal says before this")]
+    public static partial void NotTakenOver(this ILogger log, int starts, int seconds, string unit);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The interface of the process before was deleted, so it is made anew, without its configuration: {Reason}")]
     public static partial void InterfaceWasDeleted(this ILogger log, string reason);

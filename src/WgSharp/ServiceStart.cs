@@ -161,7 +161,12 @@ internal static class ServiceStart
         // No second attempt of which nobody would hear.
         _ = Ask(systemctl, out _, "stop", unit);
         _ = Ask(systemctl, out _, "reset-failed", unit);
-        Directory.Delete(directory, recursive: true);
+        if (Directory.Exists(directory))
+        {
+            // systemd takes it away only if it came as far as to prepare it.
+            Directory.Delete(directory, recursive: true);
+        }
+
         using var reader = new StreamReader(said, Encoding.UTF8);
         string why = reader.ReadToEnd();
         say(why.Length > 0 ? why : $"wgsharp: {unit} could not be started, see journalctl -u {unit} ({OneLine(answer)}).\n");

@@ -148,7 +148,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
 
         if (_survival.IsLooping)
         {
-            _log.NotTakenOver(Survival.MostStarts, (int)Survival.Window.TotalSeconds, order.InterfaceName);
+            _log.NotTakenOver(Survival.MostStarts, (int)Survival.Window.TotalSeconds, $"wgsharp@{order.InterfaceName}");
         }
 
         using SavedConfiguration? saved = _survival.TakeSaved();

@@ -168,8 +168,9 @@ internal static class ServiceStart
         }
 
         using var reader = new StreamReader(said, Encoding.UTF8);
-        string why = reader.ReadToEnd();
-        say(why.Length > 0 ? why : $"wgsharp: {unit} could not be started, see journalctl -u {unit} ({OneLine(answer)}).\n");
+
+        // systemd may have tried again before it was told to stop: once is enough.
+        say($"{reader.ReadLine() ?? $"wgsharp: {unit} could not be started, see journalctl -u {unit} ({OneLine(answer)})."}\n");
         return 1;
     }
 

@@ -253,3 +253,30 @@ scenario_dies_again_and_again() {
 	on vps systemctl restart wg-quick@wg0
 	await 10 "taken down and up, it is there again" answers_home
 }
+
+# 25,000 peers, each with a preshared key and an allowed IP, beside the busy one: kill -9 as ever, then nothing is missing.
+# machines: debian
+# limit: 240
+# alone
+scenario_survives_with_25000_peers() {
+	local before
+	survivor debian
+	python3 - >"$lab/peers" <<-'END'
+		import base64, hashlib
+		for i in range(25000):
+		    key, psk = (base64.b64encode(hashlib.sha256(b"%s %d" % (what, i)).digest()).decode() for what in (b"key", b"psk"))
+		    print("[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = 10.%d.%d.%d/32" % (key, psk, 100 + (i >> 16), i >> 8 & 255, i & 255))
+	END
+	feed vps tee /root/peers >/dev/null <"$lab/peers"
+	on vps wg addconf wg0 /root/peers
+	check "peers" "$(on vps wg show wg0 peers | wc -l)" == 25001
+	before=$(on vps wg showconf wg0 | md5sum)
+	note "resident, kB: $(on vps sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(served_by)/status"); in files in memory, kB: $(on vps sh -c "stat -L -c '%n %s' /proc/$(served_by)/fd/* 2>/dev/null" | while read -r file size; do [[ $(on vps readlink "$file") != */memfd:wgsharp* ]] || echo $((size / 1024)); done | tr '\n' ' ')"
+	AFTERWARDS=4 gap_of dies_of KILL
+	check "longest time without an answer, ms" "$gap" -lt 3000
+	check "the configuration is as before" "$(on vps wg showconf wg0 | md5sum)" == "$before"
+	on vps wg set wg0 peer "$(sed -n 's/^PublicKey = //p' "$lab/peers" | sed -n 777p)" remove
+	AFTERWARDS=4 gap_of dies_of KILL
+	check "one peer less, killed again: peers" "$(on vps wg show wg0 peers | wc -l)" == 25000
+	check "longest time without an answer, ms" "$gap" -lt 3000
+}

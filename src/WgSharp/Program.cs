@@ -88,7 +88,7 @@ internal static class Program
         }
 
         var order = new TunnelOrder(
-            commandLine.InterfaceName, settings, Detach.InheritedDescriptor("WG_TUN_FD"), Detach.InheritedDescriptor("WG_UAPI_FD"));
+            commandLine.InterfaceName, settings, Detach.InheritedDescriptor("WG_TUN_FD"), Detach.InheritedDescriptor("WG_UAPI_FD"), IsService: !detached);
         Directory.SetCurrentDirectory("/");
         ProcessSpawn.KeepFilesPrivate();
         using var signals = new EndSignals();
@@ -112,9 +112,10 @@ internal static class Program
             Detach.SignalReady();
         }
 
+        TellManager(log, ServiceManager.Ready, detached);
+
         // Who waits for the interface need not wait for this.
         Bundle.OpenWhole();
-        TellManager(log, ServiceManager.Ready, detached);
         TunnelService service = host.Services.GetRequiredService<TunnelService>();
         service.TellWhatWasFound();
         signals.Wait();

@@ -125,7 +125,7 @@ internal sealed class Survival : IDisposable
     /// <returns>Null, or why not.</returns>
     public string? Keep(TunDevice tun, UapiSocket control)
     {
-        string? why = _store.Keep(TunName, tun);
+        string? why = _store.Keep(TunName, tun) ?? _store.Keep(StartsName, _starts.Handle);
         if (why is null && control.Identity is { } identity)
         {
             _control = NameControl(identity);

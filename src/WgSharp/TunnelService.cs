@@ -10,7 +10,8 @@ namespace WgSharp;
 /// <summary>What this process is to serve.</summary>
 /// <param name="TunDescriptor">WG_TUN_FD.</param>
 /// <param name="UapiDescriptor">WG_UAPI_FD.</param>
-internal sealed record TunnelOrder(string InterfaceName, Settings Settings, int? TunDescriptor, int? UapiDescriptor);
+/// <param name="IsService">The service manager has started this process, if there is one: not somebody who is a service himself.</param>
+internal sealed record TunnelOrder(string InterfaceName, Settings Settings, int? TunDescriptor, int? UapiDescriptor, bool IsService);
 
 /// <summary>
 /// The composition root: opens the TUN, the tunnel behind it, the link monitor and the UAPI, in that order, and closes them in
@@ -100,7 +101,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
             AeadKey.TryDisable(aead);
         }
 
-        _survival = order is { TunDescriptor: null, UapiDescriptor: null } ? Survival.Open(out _notKept) : null;
+        _survival = order is { IsService: true, TunDescriptor: null, UapiDescriptor: null } ? Survival.Open(out _notKept) : null;
         _io = OpenInterface();
         _tunnel = new Tunnel(_io.Io, Options(order.Settings, _survival?.Store), logs.CreateLogger<Tunnel>());
         _tunnel.Start();
@@ -185,6 +186,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     {
         const int Few = 64 * 1024;
         long price = MemoryPrice.Of(configuration);
+        price += _survival is null || price == 0 ? 0 : MemoryPrice.Kept(configuration);
         long shown = price > Few ? ((long)_tunnel!.CountPeers() + configuration.Peers.Count) * MemoryPrice.ShownPeer : 0;
         if (price > 0 && !_memory.Has(price + shown))
         {

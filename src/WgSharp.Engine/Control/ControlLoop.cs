@@ -166,6 +166,7 @@ internal sealed class ControlLoop
     {
         _port.Configure(configuration, moment);
         _keeper?.NoteConfigured(configuration);
+        _keeper?.NotePort();
         LookAtPaths();
         return true;
     }

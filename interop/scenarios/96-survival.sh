@@ -51,6 +51,7 @@ connect() {
 	END
 	on vps systemd-run --quiet --unit=echo perl /root/echo.pl
 	quietly_await 5 "the machine listens" on vps test -e /root/listens
+	# shellcheck disable=SC2016  # perl's own
 	launch home perl -MSocket -MTime::HiRes=sleep -e '
 		socket(my $s, AF_INET, SOCK_STREAM, 0); connect($s, sockaddr_in(7777, inet_aton("10.7.0.1"))) or die $!; $SIG{TERM} = sub { $end = 1 }; $| = 1;
 		until ($end) { $n++; syswrite($s, "$n\n") or die $!; $had = ""; until ($end || $had =~ /\n/) { sysread($s, $had, 100, length $had) or $end or die "closed" } sleep 0.01 }

@@ -63,13 +63,14 @@ _wgsharp() {
 		;;
 	--log-level) mapfile -t COMPREPLY < <(compgen -W "silent error warning info debug trace" -- "$cur"); return ;;
 	--core-dumps) mapfile -t COMPREPLY < <(compgen -W "yes no" -- "$cur"); return ;;
+	--service) mapfile -t COMPREPLY < <(compgen -W "auto never" -- "$cur"); return ;;
 	--mtu-policy) mapfile -t COMPREPLY < <(compgen -W "auto clamp-only kernel" -- "$cur"); return ;;
 	--metrics) mapfile -t COMPREPLY < <(compgen -W "127.0.0.1:9586 none" -- "$cur"); return ;;
 	--metrics-peers) mapfile -t COMPREPLY < <(compgen -W "0 100 1000" -- "$cur"); return ;;
 	--threads) mapfile -t COMPREPLY < <(compgen -W "0 1 2 4 8" -- "$cur"); return ;;
 	esac
 	if [[ $cur == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "-f --foreground --disable= --threads= --log-level= --mtu-policy= --core-dumps= --metrics= --metrics-peers= --version --help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "-f --foreground --disable= --threads= --log-level= --mtu-policy= --service= --core-dumps= --metrics= --metrics-peers= --version --help" -- "$cur")
 		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace
 		return
 	fi

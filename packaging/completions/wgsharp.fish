@@ -39,6 +39,7 @@ complete -c wgsharp -l disable -x -a '(__fish_append , vnet_hdr tso4 tso6 tso us
 complete -c wgsharp -l mtu-policy -x -a 'auto clamp-only kernel' -d 'What is done about path MTU'
 complete -c wgsharp -l threads -x -a '0 1 2 4 8' -d 'Threads that carry packets'
 complete -c wgsharp -l log-level -x -a 'silent error warning info debug trace' -d 'What is logged'
+complete -c wgsharp -l service -x -a 'auto never' -d 'Whether a unit of systemd serves the interface'
 complete -c wgsharp -l core-dumps -x -a 'yes no' -d 'Whether a crash may leave one'
 complete -c wgsharp -l metrics -x -a '127.0.0.1:9586 none' -d 'For Prometheus'
 complete -c wgsharp -l metrics-peers -x -a '0 100 1000' -d 'How many peers have metrics of their own'

@@ -42,6 +42,9 @@ internal static partial class Log
     [LoggerMessage(12, LogLevel.Debug, "Dropped so far: {Drops}")]
     public static partial void Dropped(ILogger log, DropCounters drops);
 
+    [LoggerMessage(14, LogLevel.Warning, "What a restart would need can no longer be kept, it will begin without peers and keys: {Reason}")]
+    public static partial void NotKept(ILogger log, string reason);
+
     [LoggerMessage(13, LogLevel.Information, "Peer {Peer}: path MTU {Mtu} ({Origin}{Remark})")]
     public static partial void PathMtu(ILogger log, PublicKey peer, int mtu, string origin, string remark);
 }

@@ -15,6 +15,9 @@ internal sealed record TunnelOptions
 
     /// <summary>What is done about path MTU.</summary>
     public MtuPolicy MtuPolicy { get; init; }
+
+    /// <summary>Where a successor of this process finds what it has to know; null if there will be none.</summary>
+    internal IConfigurationStore? Store { get; init; }
 }
 
 /// <summary>
@@ -44,7 +47,7 @@ internal sealed class Tunnel : IDisposable
     {
         _io = io;
         _log = log;
-        Device = new Device(io.Random);
+        Device = new Device(io.Random) { TakesNotes = options.Store is not null };
         _controlWaiter = io.CreateWaiter(Readiness.None);
         _link = new TunnelLink(Device, _controlWaiter) { MtuPolicy = options.MtuPolicy };
         TunnelLink link = _link;
@@ -52,7 +55,8 @@ internal sealed class Tunnel : IDisposable
         _handshakes = new HandshakeQueue(io.Random);
         var sender = new RunSender(io.Udp, link, log);
         _staged = new StagedSender(io, link, sender);
-        Control = new ControlLoop(io, Device, link, _controlWaiter, _handshakes, _staged, log);
+        ConfigurationKeeper? keeper = options.Store is { } store ? new ConfigurationKeeper(Device, store, log) : null;
+        Control = new ControlLoop(io, Device, link, _controlWaiter, _handshakes, _staged, log, keeper);
         Packets = PacketWorkers.Create(
             io,
             new OutboundPath(io, Device, link, sender, log),
@@ -98,6 +102,14 @@ internal sealed class Tunnel : IDisposable
     /// <exception cref="ConfigurationException">It cannot be applied.</exception>
     /// <exception cref="IOException">The listen port cannot be opened; HResult is the errno.</exception>
     public void Configure(DeviceConfiguration configuration) => Control.Mailbox.Invoke(moment => Control.Configure(configuration, moment));
+
+    /// <summary>
+    /// Any thread, once, before the link is told of: takes over what a predecessor has left. The sessions are not among it: their keys died with it, and peers
+    /// go on using them, so that each is asked for a new one when the link comes up.
+    /// </summary>
+    /// <param name="saved">Null: there was none, or nothing is to be believed of it. Stays the caller's.</param>
+    /// <returns>How many peers there are, and with how many there was a session.</returns>
+    internal (int Peers, int Sessions) Restore(SavedConfiguration? saved) => Control.Mailbox.Invoke(moment => Control.Restore(saved, moment));
 
     /// <summary>Any thread. What <c>get</c> shows, taken on the control loop.</summary>
     public DeviceSnapshot Snapshot() => Control.Mailbox.Invoke(_ => Control.Snapshot());

@@ -26,6 +26,27 @@ internal static unsafe partial class Libc
     internal static partial nint writev(FileDescriptor fd, iovec* vector, int count);
 
     [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint pread(FileDescriptor fd, void* buffer, nuint count, nint offset);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial nint pwrite(FileDescriptor fd, void* buffer, nuint count, nint offset);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int ftruncate(FileDescriptor fd, nint length);
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int memfd_create(string name, uint flags);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial void* mmap(void* address, nuint length, int protection, int flags, FileDescriptor fd, nint offset);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int munmap(void* address, nuint length);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int mlock(void* address, nuint length);
+
+    [LibraryImport(Library, SetLastError = true)]
     internal static partial int ioctl(FileDescriptor fd, nuint request, void* argument);
 
     /// <summary>Those requests whose third argument is a number and not an address.</summary>
@@ -133,6 +154,15 @@ internal static unsafe partial class Libc
     internal const int FD_CLOEXEC = 1;
     internal const uint S_IFCHR = 0x2000;
 
+    // <sys/mman.h>
+    internal const uint MFD_CLOEXEC = 1;
+    internal const uint MFD_ALLOW_SEALING = 2;
+    internal const int F_ADD_SEALS = 1033;
+    internal const int F_SEAL_SEAL = 1;
+    internal const int PROT_NONE = 0;
+    internal const int PROT_READ = 1;
+    internal const int MAP_SHARED = 1;
+
     // <sched.h>
     internal const int CLONE_NEWNET = 0x40000000;
 
@@ -153,6 +183,8 @@ internal static unsafe partial class Libc
     internal const int SOL_SOCKET = 1;
     internal const int SO_ERROR = 4;
     internal const int SO_SNDBUF = 7;
+    internal const int SO_SNDTIMEO = 21;
+    internal const int SCM_RIGHTS = 1;
     internal const int SO_RCVBUF = 8;
     internal const int SO_SNDBUFFORCE = 32;
     internal const int SO_RCVBUFFORCE = 33;

@@ -26,11 +26,12 @@ internal sealed class LinuxTunnelIo : IDisposable
     /// <param name="name">The exact name of the interface.</param>
     /// <param name="disabled">What not to use, see <see cref="KernelFeatures.ParseDisabled"/>.</param>
     /// <param name="tunDescriptor"><c>WG_TUN_FD</c>: a descriptor to adopt instead, whose interface keeps its own name.</param>
+    /// <param name="isOurs">A process before this one has made its interface; closed if it cannot be had.</param>
     /// <exception cref="TunException">The interface cannot be had; the message says what to do.</exception>
-    public static LinuxTunnelIo Create(string name, KernelFeature disabled = KernelFeature.None, int? tunDescriptor = null)
+    public static LinuxTunnelIo Create(string name, KernelFeature disabled = KernelFeature.None, int? tunDescriptor = null, bool isOurs = false)
     {
         var features = new KernelFeatures(disabled);
-        TunDevice tun = tunDescriptor is { } fd ? TunDevice.Adopt(fd, features) : TunDevice.Create(name, features);
+        TunDevice tun = tunDescriptor is { } fd ? TunDevice.Adopt(fd, features, isOurs) : TunDevice.Create(name, features);
         return new LinuxTunnelIo(tun, new UdpSocket(features), features);
     }
 

@@ -11,7 +11,7 @@ namespace WgSharp.Linux;
 public sealed record SpawnedProcess(int ProcessId, SafeFileHandle StandardError);
 
 /// <summary>
-/// Starts this program again, detached: .NET cannot fork. Standard input and output lead nowhere (or output is the caller's
+/// Starts this program again, detached: .NET cannot fork. Or another one, to be asked something. Standard input and output lead nowhere (or output is the caller's
 /// standard error where the caller lends that for the log), standard error is a pipe to the caller, every other descriptor stays behind.
 /// Either way of starting again leaves the <see cref="EndSignals"/> blocked in every thread of the new program, the runtime's included.
 /// </summary>

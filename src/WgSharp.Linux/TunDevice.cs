@@ -64,15 +64,27 @@ internal sealed unsafe class TunDevice : ITunDevice
     }
 
     /// <summary>Takes over a descriptor that another program attached to an interface (<c>WG_TUN_FD</c>); how that one set its interface up (MTU, multicast, addresses) stays.</summary>
-    /// <exception cref="TunException">It is not one, or it has packet information headers (no IFF_NO_PI).</exception>
-    public static TunDevice Adopt(int fd, KernelFeatures features)
+    /// <param name="isOurs">A process before this one has made it, in the way of <see cref="Create"/>.</param>
+    /// <exception cref="TunException">It is not one, or it has packet information headers (no IFF_NO_PI), or its interface was deleted.</exception>
+    public static TunDevice Adopt(int fd, KernelFeatures features, bool isOurs = false)
     {
         FileDescriptor descriptor = FileDescriptor.From(fd) ?? throw TunException.Adopt(fd, Errno.EBADF);
         try
         {
             (string name, bool vnetHeader) = TunSetup.Adopt(descriptor, fd, features);
             TunSetup.ProbeNamespace(descriptor, features);
+            if (isOurs && features.Wants(KernelFeature.Silence))
+            {
+                // It was silenced when it was made; what has become of that since is its administrator's will.
+                features.Found(KernelFeature.Silence);
+            }
+
             return new TunDevice(descriptor, name, vnetHeader, features);
+        }
+        catch (TunException) when (isOurs)
+        {
+            descriptor.Dispose();
+            throw;
         }
         catch
         {

@@ -36,7 +36,11 @@ internal sealed partial class Device
 
         if (result.Peer is { } peer)
         {
-            peer.Learn(origin.Source, origin.LocalAddress, origin.LocalInterface);
+            if (peer.Learn(origin.Source, origin.LocalAddress, origin.LocalInterface))
+            {
+                Note(peer);
+            }
+
             peer.NoteHandshakeReceived(message.Length, moment.Now);
             Plan(peer);
         }
@@ -267,11 +271,12 @@ internal sealed partial class Device
     /// <summary>Of two sessions that were begun at once, both ends agree on the one that stays: it is the peer's if its public key is the smaller one.</summary>
     private bool HasPrecedence(Peer peer) => peer.PublicKey.Span.SequenceCompareTo(_identity!.PublicKey.Span) < 0;
 
-    private static void CompleteHandshake(Peer peer, Moment moment)
+    private void CompleteHandshake(Peer peer, Moment moment)
     {
         peer.Timers.NoteHandshakeComplete(peer.Handshake.IsInitiationOut);
         peer.LastHandshake = moment.Wall;
         peer.HandshakeLog.Clear();
+        Note(peer);
     }
 
     /// <summary>Keeps a keypair that fell out of the triple while the peer may be sending with it; the one kept before goes.</summary>

@@ -178,6 +178,11 @@ internal sealed partial class Device : IDisposable
             keepalives.Count += peer.Timers.StartPersistentKeepalive(keepalives.Next) ? 1 : 0;
             Plan(peer);
             RaiseIfStaged(peer);
+            if (peer.HadSession)
+            {
+                peer.HadSession = false;
+                Raise(peer, Attention.Handshake);
+            }
         }
     }
 
@@ -244,7 +249,7 @@ internal sealed partial class Device : IDisposable
         return false;
     }
 
-    /// <summary>Takes one raised peer out. Confirmed, Followed and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged, Path).</summary>
+    /// <summary>Takes one raised peer out. Confirmed, Followed, Moved and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged, Path).</summary>
     public bool TryTakeAttention(Moment moment, out Peer peer, out Attention attention)
     {
         while (_attentions.TryTake(out peer, out attention))
@@ -259,6 +264,11 @@ internal sealed partial class Device : IDisposable
                 // A handshake that came in between may have promoted it already: what waited for it is flushed here all the same.
                 PromoteIfConfirmed(peer, moment);
                 attention |= peer.Staged.IsEmpty ? Attention.None : Attention.Staged;
+            }
+
+            if (attention.HasFlag(Attention.Moved))
+            {
+                Note(peer);
             }
 
             if (attention.HasFlag(Attention.Followed) && peer.Keypairs is { FollowsPeer: true, Previous.IsConfirmed: true } keypairs)

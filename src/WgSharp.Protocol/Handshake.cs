@@ -91,6 +91,11 @@ internal sealed class Handshake : IDisposable
     /// <summary>We wait for the response to an initiation of ours.</summary>
     public bool IsInitiationOut => _ephemeral is not null;
 
+    /// <summary>The newest timestamps of both directions; zero if there was none.</summary>
+    public Tai64n LatestSent => _latestSent;
+
+    public Tai64n LatestReceived => _latestReceived;
+
     /// <summary>An initiation of the peer's was answered while ours is out: both may end in a session.</summary>
     public bool IsCrossed { get; private set; }
 
@@ -299,6 +304,13 @@ internal sealed class Handshake : IDisposable
         _ephemeral?.Dispose();
         _ephemeral = null;
         IsCrossed = false;
+    }
+
+    /// <summary>Takes over from the process before this one: the peer accepts only timestamps that grow, and so do we.</summary>
+    public void Remember(Tai64n latestSent, Tai64n latestReceived)
+    {
+        _latestSent = latestSent;
+        _latestReceived = latestReceived;
     }
 
     /// <summary>Our private key changed: the static-static secret is another one.</summary>

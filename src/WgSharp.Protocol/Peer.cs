@@ -25,6 +25,9 @@ internal enum Attention
 
     /// <summary>Something is new about the path: a large message left, the route changed, fragments came, a probe was answered.</summary>
     Path = 32,
+
+    /// <summary>Messages come from another endpoint, and somebody wants to know (<see cref="Device.TakesNotes"/>).</summary>
+    Moved = 64,
 }
 
 /// <summary>One peer. The control loop writes; what the data path may call says so. A peer that was removed never comes back: its successor is a new object.</summary>
@@ -42,6 +45,9 @@ internal sealed class Peer
     private volatile Endpoint? _endpoint;
 
     private object? _sendShare;
+
+    /// <summary>Written by the control loop, read by any thread.</summary>
+    private volatile bool _isNoted;
 
     private readonly PeerActivity _activity = new();
     private long _rxBytes;
@@ -103,6 +109,20 @@ internal sealed class Peer
     /// <summary>For people. A field, so that it is changed in place.</summary>
     internal HandshakeLog HandshakeLog;
 
+    /// <summary>With the process before this one, until the link is up.</summary>
+    internal bool HadSession { get; set; }
+
+    /// <summary>It is among those of whom something is to be written down.</summary>
+    internal bool IsNoted
+    {
+        get => _isNoted;
+        set
+        {
+            _isNoted = value;
+            Interlocked.MemoryBarrier();
+        }
+    }
+
     internal long RxBytes => Interlocked.Read(ref _rxBytes);
 
     internal long TxBytes => Interlocked.Read(ref _txBytes);
@@ -116,13 +136,25 @@ internal sealed class Peer
     // ---- any thread ----
 
     /// <summary>Inbound, after authentication: the peer is where this message came from. Replaces <see cref="Endpoint"/> only if it differs.</summary>
-    public void Learn(in InetEndpoint remote, in InetAddress source, int sourceInterface)
+    /// <returns>True if the peer was elsewhere, or it was not known where.</returns>
+    public bool Learn(in InetEndpoint remote, in InetAddress source, int sourceInterface)
     {
         Endpoint? known = _endpoint;
         if (known is null || known.Remote != remote || known.Source != source || known.SourceInterface != sourceInterface)
         {
             _endpoint = new Endpoint(remote, source, sourceInterface);
+            return known is null || known.Remote != remote;
         }
+
+        return false;
+    }
+
+    /// <summary>Inbound, after <see cref="Learn"/> said that the peer moved: is the control loop to be told? Not again before it has looked.</summary>
+    public bool IsMoveNew()
+    {
+        // The endpoint was written before; the control loop takes the mark back before it reads the endpoint. One of the two sees the other.
+        Interlocked.MemoryBarrier();
+        return !_isNoted;
     }
 
     /// <summary>Outbound, after the kernel refused the sticky source: forgets it, unless the endpoint was replaced since <paramref name="seen"/> was read.</summary>

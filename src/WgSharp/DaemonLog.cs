@@ -29,6 +29,21 @@ internal static partial class DaemonLog
     [LoggerMessage(Level = LogLevel.Warning, Message = "The service manager was not told {State}: {Reason}")]
     public static partial void ManagerNotTold(this ILogger log, string state, string reason);
 
+    [LoggerMessage(Level = LogLevel.Information, Message = "Taken over from the process before: the interface, {Peers} peers, {Sessions} of them with a session, which is made anew")]
+    public static partial void TakenOver(this ILogger log, int peers, int sessions);
+
+    [LoggerMessage(
+        Level = LogLevel.Error,
+        Message = "Started more than {Starts} times within {Seconds} s: what was configured may be the cause and is not taken over once more; configure the interface anew "
+            + "(wg-quick down and up, or systemctl stop and start {Unit}), and please report what the journal says before this")]
+    public static partial void NotTakenOver(this ILogger log, int starts, int seconds, string unit);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The interface of the process before was deleted, so it is made anew, without its configuration: {Reason}")]
+    public static partial void InterfaceWasDeleted(this ILogger log, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "After a crash or a restart the interface will be made anew, systemd does not keep it: {Reason}")]
+    public static partial void NotKept(this ILogger log, string reason);
+
     [LoggerMessage(Level = LogLevel.Warning, Message = "Configuration refused: {Reason}")]
     public static partial void ConfigurationRefused(this ILogger log, string reason);
 

@@ -114,7 +114,8 @@ internal static class Detach
             : throw new SettingsException($"{variable}: '{value}' is not the number of a file descriptor.");
     }
 
-    private static string Executable => Environment.ProcessPath ?? "/proc/self/exe";
+    /// <summary>This program.</summary>
+    public static string Executable => Environment.ProcessPath ?? "/proc/self/exe";
 
     // A pipe is mostly waited on by somebody: $(wg-quick up wg0 2>&1) ends when nobody holds it any more. Only that of the first process is
     // read as long as everything runs: it is a container's log. Files and terminals wait for nobody.
@@ -126,7 +127,8 @@ internal static class Detach
     private static int[] InheritedDescriptors() =>
         [.. new[] { InheritedDescriptor("WG_TUN_FD"), InheritedDescriptor("WG_UAPI_FD") }.OfType<int>()];
 
-    private static (string Text, bool Ready) Listen(SafeFileHandle pipe)
+    /// <summary>Reads until the other end is closed, or says that it is ready.</summary>
+    public static (string Text, bool Ready) Listen(SafeFileHandle pipe)
     {
         using var stream = new FileStream(pipe, FileAccess.Read, bufferSize: 0);
         using var text = new MemoryStream();

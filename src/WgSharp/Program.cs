@@ -62,7 +62,7 @@ internal static class Program
 
             return commandLine.Foreground || Environment.GetEnvironmentVariable("WG_PROCESS_FOREGROUND") == "1"
                 ? Detach.StartAgain(arguments)
-                : Detach.Run(arguments, Say);
+                : ServiceStart.TryRun(commandLine, Say) ?? Detach.Run(arguments, Say);
         }
         catch (SettingsException wrong)
         {
@@ -95,7 +95,7 @@ internal static class Program
         }
 
         var order = new TunnelOrder(
-            commandLine.InterfaceName, settings, Detach.InheritedDescriptor("WG_TUN_FD"), Detach.InheritedDescriptor("WG_UAPI_FD"));
+            commandLine.InterfaceName, settings, Detach.InheritedDescriptor("WG_TUN_FD"), Detach.InheritedDescriptor("WG_UAPI_FD"), IsService: !detached);
         Directory.SetCurrentDirectory("/");
         ProcessSpawn.KeepFilesPrivate();
         using var signals = new EndSignals();
@@ -119,9 +119,10 @@ internal static class Program
             Detach.SignalReady();
         }
 
+        TellManager(log, ServiceManager.Ready, detached);
+
         // Who waits for the interface need not wait for this.
         Bundle.OpenWhole();
-        TellManager(log, ServiceManager.Ready, detached);
         TunnelService service = host.Services.GetRequiredService<TunnelService>();
         service.TellWhatWasFound();
         signals.Wait();
@@ -189,6 +190,7 @@ internal static class Program
     private static int End(int status, string sentence)
     {
         Say($"wgsharp: {sentence}\n");
+        ServiceStart.TellCaller($"wgsharp: {sentence}\n");
         return status;
     }
 

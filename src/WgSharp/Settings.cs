@@ -42,6 +42,7 @@ internal sealed record Settings
         ("threads", "packet threads; 0 (the default): by the number of processors", ApplyThreads),
         ("log_level", "silent, error, warning, info (the default), debug or trace", ApplyLogLevel),
         ("mtu_policy", "auto (the default): find out what a path takes, and make packets fit; clamp-only; kernel", ApplyMtuPolicy),
+        ("service", "auto (the default): start wgsharp@INTERFACE.service, if it is there; never", ApplyService),
         ("core_dumps", "yes: a crash may leave one, keys and all; no (the default): never", ApplyCoreDumps),
         ("metrics", "for Prometheus, on a loopback address or unix:/PATH; none (the default)", ApplyMetrics),
         ("metrics_peers", "how many peers have metrics of their own; 1000 is the default", ApplyMetricsPeers),
@@ -61,6 +62,9 @@ internal sealed record Settings
 
     /// <summary>What is done about path MTU.</summary>
     public MtuPolicy MtuPolicy { get; private init; }
+
+    /// <summary>The interface is served by the unit, where there is one, so that it outlives its process; see <see cref="ServiceStart"/>.</summary>
+    public bool MayBeService { get; private init; } = true;
 
     /// <summary>For debugging; there are keys in them.</summary>
     public bool CoreDumps { get; private init; }
@@ -198,6 +202,13 @@ internal sealed record Settings
         "clamp-only" => settings with { MtuPolicy = MtuPolicy.ClampOnly },
         "kernel" => settings with { MtuPolicy = MtuPolicy.Kernel },
         _ => throw new SettingsException($"{line.Origin}: '{line.Value}' is not a policy for path MTU; there are auto, clamp-only and kernel."),
+    };
+
+    private static Settings ApplyService(Settings settings, SettingLine line) => line.Value switch
+    {
+        "auto" => settings with { MayBeService = true },
+        "never" => settings with { MayBeService = false },
+        _ => throw new SettingsException($"{line.Origin}: '{line.Value}' is neither auto nor never."),
     };
 
     private static Settings ApplyCoreDumps(Settings settings, SettingLine line) => line.Value switch

@@ -12,21 +12,23 @@ namespace WgSharp;
 /// <summary>What this process is to serve.</summary>
 /// <param name="TunDescriptor">WG_TUN_FD.</param>
 /// <param name="UapiDescriptor">WG_UAPI_FD.</param>
-internal sealed record TunnelOrder(string InterfaceName, Settings Settings, int? TunDescriptor, int? UapiDescriptor);
+/// <param name="IsService">The service manager has started this process, if there is one: not somebody who is a service himself.</param>
+internal sealed record TunnelOrder(string InterfaceName, Settings Settings, int? TunDescriptor, int? UapiDescriptor, bool IsService);
 
 /// <summary>
 /// The composition root: opens the TUN, the tunnel behind it, the link monitor and the UAPI, in that order, and closes them in
-/// the other one. Whatever of them ends or fails ends the daemon. Every thread that will ever be needed is made by <see cref="StartAsync"/>.
+/// the other one. Whatever of them ends or fails ends the daemon; what outlives it, where it is to be started again, is <see cref="Survival"/>'s. Every thread that will ever be needed is made by <see cref="StartAsync"/>.
 /// </summary>
 /// <param name="signals">Woken once when the daemon is to end, by any thread.</param>
 internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndSignals signals) : IHostedService, IDisposable
 {
     // `wg-quick down` and `up` in one breath: the daemon that is ending needs moments, not more.
-    private static readonly TimeSpan PatienceWithPredecessor = TimeSpan.FromSeconds(2);
+    internal static readonly TimeSpan PatienceWithPredecessor = TimeSpan.FromSeconds(2);
 
     private readonly ILogger _log = logs.CreateLogger<TunnelService>();
     private readonly MemoryRoom _memory = new(new ControlGroups());
     private readonly long _started = TimeProvider.System.GetTimestamp();
+    private Survival? _survival;
     private LinuxTunnelIo? _io;
     private Tunnel? _tunnel;
     private LinkMonitor? _links;
@@ -37,6 +39,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     private bool _stopped;
     private bool _ended;
     private bool _toldOfKeys;
+    private string? _notKept;
 
     /// <summary>Something broke: the process is to exit with a failure.</summary>
     public bool Failed { get; private set; }
@@ -74,6 +77,16 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
             return;
         }
 
+        if (_ended && !Failed)
+        {
+            _survival?.ForgetAll();
+        }
+        else
+        {
+            // Who asks for the interface is not to wait for somebody who may never come: the name is free, a successor takes it anew.
+            _survival?.ForgetControl();
+        }
+
         _watch?.Dispose();
         _socket?.RemoveFile();
         _metrics?.Dispose();
@@ -82,6 +95,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
         _links?.Dispose();
         _tunnel?.Dispose();
         _io?.Dispose();
+        _survival?.Dispose();
     }
 
     private void Start()
@@ -92,13 +106,16 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
             AeadKey.TryDisable(aead);
         }
 
-        _io = LinuxTunnelIo.Create(order.InterfaceName, order.Settings.DisabledFeatures, order.TunDescriptor);
-        _tunnel = new Tunnel(_io.Io, Options(order.Settings), logs.CreateLogger<Tunnel>());
+        _survival = order is { IsService: true, TunDescriptor: null, UapiDescriptor: null } ? Survival.Open(out _notKept) : null;
+        _io = OpenInterface();
+        _tunnel = new Tunnel(_io.Io, Options(order.Settings, _survival?.Store), logs.CreateLogger<Tunnel>());
         _tunnel.Start();
+        TakeOver(_tunnel);
         _links = new LinkMonitor(_io.Tun, OnLinkChanged, _tunnel.OwnAddressesChanged);
         _socket = order.UapiDescriptor is { } descriptor
             ? UapiSocket.Inherited(descriptor)
-            : UapiSocket.Listen(UapiSocket.DefaultDirectory, _io.Tun.Name, PatienceWithPredecessor);
+            : _survival?.TakeControl(UapiSocket.DefaultDirectory, order.InterfaceName)
+                ?? UapiSocket.Listen(UapiSocket.DefaultDirectory, order.TunDescriptor is null ? order.InterfaceName : _io.Tun.Name, PatienceWithPredecessor);
         _uapi = new UapiServer(
             _socket.Listener,
             new UapiOperations(Configure, Snapshot, _memory.Has, UapiOperations.DefaultTimeout, TimeProvider.System)
@@ -110,6 +127,46 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
         WatchSocket(_socket);
         EndWith(_tunnel.Completion, "the tunnel", "the interface was deleted");
         EndWith(_uapi.Completion, "the control socket", "the control socket was closed");
+        _notKept ??= _survival?.Keep(_io.Tun, _socket);
+    }
+
+    private LinuxTunnelIo OpenInterface()
+    {
+        if (_survival?.Tun is { } tun)
+        {
+            try
+            {
+                return LinuxTunnelIo.Create(order.InterfaceName, order.Settings.DisabledFeatures, tun, isOurs: true);
+            }
+            catch (TunException gone)
+            {
+                _log.InterfaceWasDeleted(gone.Message);
+                _survival.Discard();
+            }
+        }
+
+        return LinuxTunnelIo.Create(order.InterfaceName, order.Settings.DisabledFeatures, order.TunDescriptor);
+    }
+
+    // The link is not known to be up yet: what is taken over says on which port the sockets are opened then.
+    private void TakeOver(Tunnel tunnel)
+    {
+        if (_survival is null)
+        {
+            return;
+        }
+
+        if (_survival.IsLooping)
+        {
+            _log.NotTakenOver(Survival.MostStarts, (int)Survival.Window.TotalSeconds, $"wgsharp@{order.InterfaceName}");
+        }
+
+        using SavedConfiguration? saved = _survival.TakeSaved();
+        (int peers, int sessions) = tunnel.Restore(saved);
+        if (saved is not null)
+        {
+            _log.TakenOver(peers, sessions);
+        }
     }
 
     /// <summary>For the log. A process's first message costs 20 ms: who waits for the interface need not wait for that.</summary>
@@ -121,6 +178,11 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
         }
 
         TellOfKeys();
+        if (_notKept is { } why)
+        {
+            _log.NotKept(why);
+        }
+
         foreach (string refusal in _io!.Features.Refusals)
         {
             _log.FeatureMissing(refusal);
@@ -133,6 +195,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     {
         const int Few = 64 * 1024;
         long price = MemoryPrice.Of(configuration);
+        price += _survival is null || price == 0 ? 0 : MemoryPrice.Kept(configuration);
         long shown = price > Few ? ((long)_tunnel!.CountPeers() + configuration.Peers.Count) * MemoryPrice.ShownPeer : 0;
         if (price > 0 && !_memory.Has(price + shown))
         {
@@ -207,11 +270,12 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     }
 
     // The processor count of .NET is the smallest of affinity, online processors and cgroup quota.
-    private static TunnelOptions Options(Settings settings) => new()
+    private static TunnelOptions Options(Settings settings, IConfigurationStore? store) => new()
     {
         Threads = settings.Threads,
         Processors = Environment.ProcessorCount,
         MtuPolicy = settings.MtuPolicy,
+        Store = store,
     };
 
     private void OnLinkChanged(LinkState state)

@@ -14,6 +14,10 @@ internal static class MemoryPrice
     /// <summary>A copy here, and what wg makes of it, which lives in the same container.</summary>
     public const int ShownPeer = 800;
 
+    /// <summary>Three times the records of a peer with a preshared key: a log, as long again behind it, and the one that takes its place.</summary>
+    public const int KeptPeer = 3 * 128;
+    public const int KeptAllowedIp = 3 * 18;
+
     /// <summary>What a configuration takes beyond itself when it is applied. Peers that exist already are not known here: they cost the same again.</summary>
     public static long Of(DeviceConfiguration configuration)
     {
@@ -28,6 +32,10 @@ internal static class MemoryPrice
 
         return price;
     }
+
+    /// <summary>What a successor would find of it (<see cref="Survival"/>): memory that belongs to nobody's heap, and to this process's control group.</summary>
+    public static long Kept(DeviceConfiguration configuration) =>
+        configuration.Peers.Sum(static peer => KeptPeer + ((long)peer.AllowedIps.Count * KeptAllowedIp));
 }
 
 /// <summary>How much memory this process may still take: until the heap's limit, or that of its control groups, beyond which the kernel kills it.</summary>

@@ -38,8 +38,27 @@ internal sealed class UapiSocket : IDisposable
     /// <summary>Null for an inherited socket, whose file belongs to who made it.</summary>
     public string? Path => _path;
 
+    /// <summary>Of the file; null for an inherited socket.</summary>
+    public FileIdentity? Identity => _identity;
+
     /// <summary>A listening socket that the caller has opened (WG_UAPI_FD).</summary>
     public static UapiSocket Inherited(int descriptor) => new(new Socket(new SafeSocketHandle(descriptor, ownsHandle: true)), null, null);
+
+    /// <summary>A listening socket that a process before this one has made: who has connected meanwhile is served by this one.</summary>
+    /// <param name="identity">What the file was when it was made.</param>
+    /// <returns>Null if the file is another one by now, or gone.</returns>
+    public static UapiSocket? Adopt(int descriptor, string directory, string interfaceName, FileIdentity identity)
+    {
+        string path = PathOf(directory, interfaceName);
+        var handle = new SafeSocketHandle(descriptor, ownsHandle: true);
+        if (FileIdentity.OfPath(path) == identity)
+        {
+            return new UapiSocket(new Socket(handle), path, identity);
+        }
+
+        handle.Dispose();
+        return null;
+    }
 
     /// <summary>Makes the directory if it is missing, and the socket.</summary>
     /// <param name="directory"><see cref="DefaultDirectory"/>, or another one in tests.</param>
@@ -47,7 +66,7 @@ internal sealed class UapiSocket : IDisposable
     /// <exception cref="IOException">The name is taken (HResult is EADDRINUSE) or the directory cannot be used.</exception>
     public static UapiSocket Listen(string directory, string interfaceName, TimeSpan patience)
     {
-        string path = System.IO.Path.Combine(directory, interfaceName + Extension);
+        string path = PathOf(directory, interfaceName);
         string temporary = System.IO.Path.Combine(directory, $".{interfaceName}.{Environment.ProcessId}.new");
         var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
@@ -74,6 +93,11 @@ internal sealed class UapiSocket : IDisposable
         }
     }
 
+    /// <summary>Returns when nobody answers under the name.</summary>
+    /// <param name="patience">How long a daemon that is just ending may take to leave it.</param>
+    /// <exception cref="IOException">It is taken; HResult is EADDRINUSE.</exception>
+    public static void AwaitFree(string directory, string interfaceName, TimeSpan patience) => EnsureFree(PathOf(directory, interfaceName), patience);
+
     /// <summary>Calls back once, on another thread, when the socket file was deleted or replaced.</summary>
     /// <returns>Null for an inherited socket.</returns>
     /// <exception cref="IOException">The kernel refuses to watch; HResult is the errno.</exception>
@@ -94,6 +118,8 @@ internal sealed class UapiSocket : IDisposable
         RemoveFile();
         Listener.Dispose();
     }
+
+    private static string PathOf(string directory, string interfaceName) => System.IO.Path.Combine(directory, interfaceName + ".sock");
 
     // On Linux the HResult of an IOException is the errno; that of others is a code of the runtime's own.
     private static string Reason(Exception failure, string directory) => failure.HResult switch

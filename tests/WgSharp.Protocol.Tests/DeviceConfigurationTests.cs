@@ -231,7 +231,7 @@ public sealed class DeviceConfigurationTests(ITestOutputHelper output)
         model.Peers.ForEach(peer => peer.KeepaliveDue = false);
     }
 
-    private static Gen<Step> Steps()
+    internal static Gen<Step> Steps()
     {
         Gen<Step> link = Gen.Choose(0, 1).Select(Step (up) => new LinkStep(up == 1));
         Gen<Step> set =
@@ -269,7 +269,7 @@ public sealed class DeviceConfigurationTests(ITestOutputHelper output)
         Gen.Frequency((times - 1, Gen.Constant<int?>(null)), (1, gen.Select(value => (int?)value)));
 
     /// <summary>Leaves out halves, then steps, then peers, then prefixes.</summary>
-    private static IEnumerable<Step[]> Shrink(Step[] steps)
+    internal static IEnumerable<Step[]> Shrink(Step[] steps)
     {
         if (steps.Length > 3)
         {

@@ -51,6 +51,19 @@ public sealed class SettingsTests : IDisposable
     }
 
     [Fact]
+    public void The_unit_serves_an_interface_unless_somebody_says_otherwise()
+    {
+        Assert.True(Read().MayBeService);
+        Assert.False(Read(new SettingLine("service", "never", "--service")).MayBeService);
+        Write("wg0.conf", "service = never");
+        Assert.False(Read().MayBeService);
+        _environment["WGSHARP_SERVICE"] = "auto";
+        Assert.True(Read().MayBeService);
+        SettingsException refused = Assert.Throws<SettingsException>(() => Read(new SettingLine("service", "yes", "--service")));
+        Assert.Contains("'yes' is neither auto nor never", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void The_path_is_looked_at_unless_somebody_says_otherwise()
     {
         Assert.Equal(MtuPolicy.Auto, Read().MtuPolicy);

@@ -34,6 +34,7 @@ internal sealed class ControlLoop
     private readonly ILogger _log;
     private readonly ListenPort _port;
     private readonly PathKeeper _paths;
+    private readonly ConfigurationKeeper? _keeper;
     private readonly byte[] _message = new byte[MessageSize.HandshakeInitiation];
     private readonly byte[] _reply = new byte[MessageSize.HandshakeInitiation];
     private readonly Func<Moment, bool>[] _kindsOfWork;
@@ -43,7 +44,7 @@ internal sealed class ControlLoop
     private TimeSpan _suspended;
 
     public ControlLoop(
-        TunnelIo io, Device device, TunnelLink link, IWaiter waiter, HandshakeQueue handshakes, StagedSender staged, ILogger log)
+        TunnelIo io, Device device, TunnelLink link, IWaiter waiter, HandshakeQueue handshakes, StagedSender staged, ILogger log, ConfigurationKeeper? keeper = null)
     {
         _io = io;
         _device = device;
@@ -55,6 +56,7 @@ internal sealed class ControlLoop
         _port = new ListenPort(io.Udp, device, link, log);
         _log = log;
         _paths = new PathKeeper(io, device, link, staged, log);
+        _keeper = keeper;
         _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
         _suspended = io.Suspended();
     }
@@ -78,6 +80,7 @@ internal sealed class ControlLoop
         finally
         {
             _stopping = true;
+            _keeper?.WriteNotes(_io.Clock().Now, atOnce: true);
             _device.LinkDown();
             Mailbox.Close();
         }
@@ -99,8 +102,9 @@ internal sealed class ControlLoop
             more |= TakeShare(takeOne);
         }
 
-        _paths.TakeReports(ReadClock().Now);
-
+        Instant now = ReadClock().Now;
+        _paths.TakeReports(now);
+        _keeper?.WriteNotes(now);
         return more;
     }
 
@@ -141,6 +145,7 @@ internal sealed class ControlLoop
     {
         Instant deadline = _port.RetryAt < _device.NextDeadline ? _port.RetryAt : _device.NextDeadline;
         deadline = _paths.ReportsAt < deadline ? _paths.ReportsAt : deadline;
+        deadline = _keeper is { } keeper && keeper.WritesAt < deadline ? keeper.WritesAt : deadline;
 
         // What waits is for the next window.
         return !_handshakes.IsEmpty && _cookieWindowEnds < deadline ? _cookieWindowEnds : deadline;
@@ -153,6 +158,7 @@ internal sealed class ControlLoop
         if (moment.Now >= _port.RetryAt)
         {
             _port.Open(moment.Now);
+            _keeper?.NotePort();
         }
 
         return Mailbox.TryExecute(moment);
@@ -162,8 +168,19 @@ internal sealed class ControlLoop
     public bool Configure(DeviceConfiguration configuration, Moment moment)
     {
         _port.Configure(configuration, moment);
+        _keeper?.NoteConfigured(configuration);
+        _keeper?.NotePort();
         LookAtPaths();
         return true;
+    }
+
+    /// <summary>Before the link is up: takes over what a predecessor has left, if it has left anything, and begins to write down what becomes of it.</summary>
+    /// <returns>How many peers there are, and with how many there was a session.</returns>
+    public (int Peers, int Sessions) Restore(SavedConfiguration? saved, Moment moment)
+    {
+        int sessions = saved is null ? 0 : _device.Restore(saved, moment);
+        _keeper?.Begin((saved?.Generation ?? 0) + 1);
+        return (_device.Peers.Count, sessions);
     }
 
     public bool OwnAddressesChanged(IReadOnlyList<InetAddress> addresses)
@@ -220,6 +237,7 @@ internal sealed class ControlLoop
         {
             _port.Open(moment.Now);
             _device.LinkUp(moment);
+            _keeper?.NotePort();
         }
         else
         {

@@ -170,7 +170,11 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
 
             ref readonly DatagramTrain train = ref batch.Trains[run.Train];
             Peer peer = run.Keypair.Peer;
-            peer.Learn(train.Source, train.LocalAddress, train.LocalInterface);
+            if (peer.Learn(train.Source, train.LocalAddress, train.LocalInterface) && device.TakesNotes && peer.IsMoveNew())
+            {
+                link.Raise(peer, Attention.Moved);
+            }
+
             if (train.FragmentSize > 0 && peer.Path is { } path && path.NoteFragment(train.FragmentSize))
             {
                 link.Raise(peer, Attention.Path);

@@ -291,9 +291,9 @@ scenario_doctor_wg_quick() {
 	on "$patient" rm -f /usr/sbin/ufw
 	finds "a command that is not installed" fault programs
 	prescribe
-	on "$patient" rm /usr/bin/wg
+	on "$patient" mv /usr/bin/wg /usr/bin/wg.off
 	finds "no wg" fault programs
-	on "$patient" cp "$(type -P busybox)" /usr/bin/wg
+	on "$patient" mv /usr/bin/wg.off /usr/bin/wg
 
 	prescribe 'Adress = 10.7.0.3/24'
 	printf '%s\n' 'AllowedIPs = 10.7.0.0/33' 'Endpoint = 10.0.0.2' 'whatever' >>"$lab/$patient/wg0.conf"
@@ -323,7 +323,6 @@ scenario_doctor_firewall() {
 	limited=("$library/without.py" nf_tables)
 	finds "0.0.0.0/0, nft installed, no nf_tables" fault firewall
 	[[ $QUICK != "$(type -P wg-quick)" ]] || refuses quick_works
-	on "$patient" "${wears[@]}" ip link delete wg0 2>/dev/null || true
 	mend
 	if [[ $QUICK == "$(type -P wg-quick)" ]]; then
 		quick_works || fail "wg-quick: $(cat "$lab/quick")"
@@ -372,8 +371,6 @@ scenario_doctor_routes() {
 	on "$patient" mount -o remount,bind,ro /proc/sys
 	finds "/proc/sys not to be written to" fault src-valid-mark
 	refuses quick_works
-	on "$patient" ip link delete wg0 2>/dev/null || true
-	on "$patient" sh -c 'ip -6 rule flush; ip -6 rule add pref 32766 table main; ip rule flush; ip rule add pref 32766 table main; ip rule add pref 32767 table default; nft flush ruleset' 2>/dev/null || true
 	mend
 
 	prescribe 'Table = off'
@@ -394,7 +391,6 @@ scenario_doctor_routes() {
 	on "$patient" sysctl -q net.ipv6.conf.default.disable_ipv6=1
 	finds "an IPv6 address where IPv6 is off" fault ipv6-off
 	refuses quick_works
-	on "$patient" ip link delete wg0 2>/dev/null || true
 	mend
 	quick_works || fail "wg-quick: $(cat "$lab/quick")"
 	prescribe

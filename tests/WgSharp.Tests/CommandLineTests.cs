@@ -67,6 +67,15 @@ public class CommandLineTests
         Assert.Contains(explanation, Assert.Throws<SettingsException>(() => CommandLine.Parse(arguments)).Message, StringComparison.Ordinal);
 
     [Fact]
+    public void Help_names_every_command_and_fits_one_screen()
+    {
+        string help = $"{CommandLine.Usage}\n{Settings.Explain()}";
+
+        Assert.All(WgSharp.Commands.CommandTable.Names, name => Assert.Contains(name, help, StringComparison.Ordinal));
+        Assert.InRange(help.Split('\n').Sum(line => Math.Max(1, (line.Length + 79) / 80)), 10, 24);
+    }
+
+    [Fact]
     public void Help_names_every_setting()
     {
         Assert.All(["disable", "threads", "log_level"], name => Assert.Contains(name, Settings.Explain(), StringComparison.Ordinal));

@@ -101,6 +101,11 @@ internal sealed class MetricsServer : IDisposable
         {
             if (address.Path is not null)
             {
+                if (!Directory.Exists(Path.GetDirectoryName(address.Path)))
+                {
+                    throw new IOException($"there is no directory {Path.GetDirectoryName(address.Path)}");
+                }
+
                 RemoveStale(address.Path, address.EndPoint);
             }
 
@@ -113,10 +118,10 @@ internal sealed class MetricsServer : IDisposable
             listener.Listen();
             return listener;
         }
-        catch (Exception refused) when (refused is SocketException or UnauthorizedAccessException)
+        catch (Exception refused) when (refused is SocketException or UnauthorizedAccessException or IOException)
         {
             listener.Dispose();
-            throw new IOException(refused is SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse }
+            throw refused as IOException ?? new IOException(refused is SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse }
                 ? "it is taken (EADDRINUSE); each interface needs an address of its own, in /etc/wgsharp/INTERFACE.conf"
                 : refused.Message, refused);
         }
@@ -183,14 +188,15 @@ internal sealed class MetricsServer : IDisposable
                 }
             }
         }
+        catch (ObjectDisposedException)
+        {
+            // The tunnel has ended, and the daemon is about to.
+        }
 #pragma warning disable CA1031 // Nobody's tunnel is to end because of its metrics.
         catch (Exception failure)
 #pragma warning restore CA1031
         {
-            if (!_stopping)
-            {
-                _log.MetricsFailed(failure);
-            }
+            _log.MetricsFailed(failure);
         }
         finally
         {

@@ -240,11 +240,7 @@ public sealed class HandshakeTests
     public void A_peer_of_low_order_gets_no_initiation_leaves_none_behind_and_may_be_asked_for_again_in_five_seconds()
     {
         var pair = new DevicePair();
-        byte[] one = new byte[PublicKey.Size];
-        one[0] = 1;
-        var lowOrder = new PublicKey(one);
-        pair.A.Configure(lowOrder, peer => peer.Endpoint = pair.B.Address);
-        Peer peer = pair.A.Device.Peers.Single(other => other.PublicKey == lowOrder);
+        Peer peer = AddPeerOfLowOrder(pair);
         for (int i = 0; i < 2; i++)
         {
             Moment moment = pair.Moment with { Now = pair.Now + (Limits.RekeyTimeout * i) };
@@ -254,6 +250,108 @@ public sealed class HandshakeTests
             Assert.Equal(0, pair.A.Device.IndexCount);
             Assert.False(peer.WantsHandshake(moment.Now + JustUnder(Limits.RekeyTimeout)));
         }
+    }
+
+    [Fact]
+    public void Who_tried_in_vain_without_being_asked_need_not_be_asked_for_five_seconds_either()
+    {
+        var lost = new DevicePair(knowsEndpoints: false);
+        Assert.False(TryInitiate(lost));
+        Assert.False(lost.A.Peer.WantsHandshake(lost.Now + JustUnder(Limits.RekeyTimeout)));
+        Assert.True(lost.A.Peer.WantsHandshake(lost.Now + Limits.RekeyTimeout));
+
+        var pair = new DevicePair();
+        Peer peer = AddPeerOfLowOrder(pair);
+        Assert.False(pair.A.Device.TryCreateInitiation(peer, retry: false, pair.Moment, new byte[148]));
+        Assert.False(peer.WantsHandshake(pair.Now + JustUnder(Limits.RekeyTimeout)));
+        Assert.True(peer.WantsHandshake(pair.Now + Limits.RekeyTimeout));
+    }
+
+    [Fact]
+    public void Repetitions_are_counted_to_nineteen_and_from_the_start_once_somebody_asks()
+    {
+        var pair = new DevicePair();
+        pair.A.Initiation();
+        Assert.Equal(19, Repeat(pair, 100));
+
+        pair.A.Initiation();
+        Assert.Equal(7, Repeat(pair, 7));
+        pair.Skip(Limits.RekeyTimeout);
+        pair.A.Initiation();
+        Assert.Equal(19, Repeat(pair, 100));
+    }
+
+    [Fact]
+    public void The_device_knows_when_to_repeat_an_initiation_that_was_made_and_not_sent_yet()
+    {
+        var pair = new DevicePair();
+        Assert.Equal(Instant.Never, pair.A.Device.NextDeadline);
+        Assert.True(TryInitiate(pair));
+        Assert.InRange(pair.A.Device.NextDeadline - (pair.Now + Limits.RekeyTimeout), TimeSpan.Zero, Limits.RekeyTimeoutJitterMax);
+    }
+
+    [Fact]
+    public void A_handshake_message_puts_off_the_persistent_keepalive_as_any_message()
+    {
+        DevicePair pair = DevicePair.WithSession();
+        pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 25);
+        pair.Advance(TimeSpan.Zero);
+        Assert.Equal(pair.Now + TimeSpan.FromSeconds(25), pair.A.Device.NextDeadline);
+        pair.Skip(TimeSpan.FromSeconds(10));
+        pair.A.Device.NoteHandshakeSent(pair.A.Peer, MessageSize.HandshakeResponse, pair.Moment);
+        Assert.Equal(pair.Now + TimeSpan.FromSeconds(25), pair.A.Device.NextDeadline);
+    }
+
+    // ---- sessions that go ----
+
+    [Fact]
+    public void Of_three_sessions_one_after_the_other_the_oldest_is_wiped_at_both_ends_and_its_index_free()
+    {
+        DevicePair pair = DevicePair.WithSession();
+        DeviceEnd[] ends = [pair.A, pair.B];
+        Keypair[] oldest = [.. ends.Select(end => end.Peer.Keypairs.Current!)];
+        for (int i = 0; i < 2; i++)
+        {
+            Assert.All(oldest, keypair => Assert.False(keypair.IsWiped));
+            Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+            Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
+            pair.B.Note(pair.B.Peer.NoteReceived(pair.B.Peer.Keypairs.Next!, 1, 32, carriesData: false, pair.Now));
+            pair.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        Assert.All(oldest, keypair => Assert.True(keypair.IsWiped));
+        Assert.Equal([2, 2], ends.Select(end => end.Device.IndexCount));
+    }
+
+    [Fact]
+    public void A_session_that_was_never_confirmed_is_wiped_by_the_next_one()
+    {
+        var pair = new DevicePair();
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Keypair pending = pair.B.Peer.Keypairs.Next!;
+        pair.Advance(Limits.RekeyTimeout);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(retry: true), pair.A.Address));
+        Assert.True(pending.IsWiped);
+        Assert.Equal(1, pair.B.Device.IndexCount);
+    }
+
+    [Fact]
+    public void Another_private_key_ends_sending_with_the_session_before_the_last_one_too()
+    {
+        DevicePair pair = Crossed();
+        using var other = new PrivateKey([.. Enumerable.Repeat((byte)77, PrivateKey.Size)]);
+        pair.A.Apply(new DeviceConfiguration { PrivateKey = other });
+        Assert.False(pair.A.Peer.Keypairs.Previous!.MaySend(pair.Now));
+    }
+
+    [Fact]
+    public void With_another_private_key_nothing_is_due_for_the_handshake_that_was_under_way()
+    {
+        var pair = new DevicePair();
+        pair.A.Initiation();
+        using var other = new PrivateKey([.. Enumerable.Repeat((byte)77, PrivateKey.Size)]);
+        pair.A.Apply(new DeviceConfiguration { PrivateKey = other });
+        Assert.Equal(Instant.Never, pair.A.Device.NextDeadline);
     }
 
     // ---- both begin at once ----
@@ -374,6 +472,36 @@ public sealed class HandshakeTests
 
     private static bool TryInitiate(DevicePair pair, TimeSpan later = default) =>
         pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: false, pair.Moment with { Now = pair.Now + later }, new byte[148]);
+
+    private static Peer AddPeerOfLowOrder(DevicePair pair)
+    {
+        byte[] one = new byte[PublicKey.Size];
+        one[0] = 1;
+        var lowOrder = new PublicKey(one);
+        pair.A.Configure(lowOrder, peer => peer.Endpoint = pair.B.Address);
+        return pair.A.Device.Peers.Single(other => other.PublicKey == lowOrder);
+    }
+
+    /// <summary>Nobody answers A: what is due is done.</summary>
+    /// <returns>How many initiations were sent until that was given up, or so many at the most.</returns>
+    private static int Repeat(DevicePair pair, int most)
+    {
+        int repetitions = 0;
+        while (repetitions < most)
+        {
+            pair.Skip(pair.A.Device.NextDeadline - pair.Now);
+            Assert.True(pair.A.Device.TryTakeDueTimer(pair.Moment, out Peer peer, out TimerAction action));
+            if (action != TimerAction.SendInitiation)
+            {
+                break;
+            }
+
+            Assert.True(pair.A.Device.TryCreateInitiation(peer, retry: true, pair.Moment, new byte[148]));
+            repetitions++;
+        }
+
+        return repetitions;
+    }
 
     private static DevicePair Crossed()
     {

@@ -302,6 +302,105 @@ public sealed class HandshakeTests
         Assert.Equal(pair.Now + TimeSpan.FromSeconds(25), pair.A.Device.NextDeadline);
     }
 
+    // ---- what is in it ----
+
+    [Fact]
+    public void Every_handshake_message_has_an_ephemeral_key_of_its_own()
+    {
+        var pair = new DevicePair();
+        var ephemerals = new HashSet<string>(StringComparer.Ordinal);
+        for (int i = 0; i < 3; i++)
+        {
+            byte[] initiation = pair.A.Initiation();
+            Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(initiation, pair.A.Address));
+            Assert.True(ephemerals.Add(Convert.ToHexString(initiation.AsSpan(8, PublicKey.Size))));
+            Assert.True(ephemerals.Add(Convert.ToHexString(pair.B.Reply.AsSpan(12, PublicKey.Size))));
+            pair.Advance(Limits.RekeyTimeout);
+        }
+    }
+
+    [Fact]
+    public void Each_direction_of_each_session_has_a_key_of_its_own()
+    {
+        var sealedBy = new HashSet<string>(StringComparer.Ordinal);
+        DevicePair pair = DevicePair.WithSession();
+        Keypair former = pair.A.Peer.Keypairs.Current!;
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        foreach (Keypair keypair in (Keypair[])[former, pair.A.Peer.Keypairs.Current!])
+        {
+            foreach (AeadKey key in (AeadKey[])[keypair.SendKey, keypair.ReceiveKey])
+            {
+                byte[] message = new byte[32];
+                key.Seal(message, [new AeadPacket { Length = 16 }]);
+                Assert.True(sealedBy.Add(Convert.ToHexString(message)));
+            }
+        }
+    }
+
+    [Fact]
+    public void Ends_whose_preshared_keys_differ_get_no_session()
+    {
+        var pair = new DevicePair();
+        using var other = new PresharedKey([.. Enumerable.Repeat((byte)7, PresharedKey.Size)]);
+        pair.B.Configure(pair.A.PublicKey, peer => peer.PresharedKey = other);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.Dropped, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        pair.A.Configure(pair.B.PublicKey, peer => peer.PresharedKey = other);
+        pair.Advance(Limits.RekeyTimeout);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(3600)]
+    public void A_wall_clock_that_stands_still_or_is_set_back_makes_nobody_deaf_to_us(int secondsBack)
+    {
+        var pair = new DevicePair();
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        pair.Advance(Limits.RekeyTimeout);
+        pair.SetWallForward((Limits.RekeyTimeout + TimeSpan.FromSeconds(secondsBack)) * -1);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+    }
+
+    [Fact]
+    public void A_response_for_another_index_than_the_initiations_is_none()
+    {
+        var pair = new DevicePair();
+        using var identity = new StaticIdentity(pair.A.PrivateKey);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        byte[] other = pair.B.Reply;
+        other[8] ^= 1;
+        Handshake handshake = pair.A.Peer.Handshake;
+        Assert.True(HandshakeResponse.TryParse(other, out HandshakeResponse response));
+        Assert.False(handshake.TryConsumeResponse(identity, response, pair.Now, out _));
+        Assert.True(handshake.IsInitiationOut);
+        Assert.True(HandshakeResponse.TryParse(pair.B.Reply, out response));
+        Assert.True(handshake.TryConsumeResponse(identity, response, pair.Now, out _));
+    }
+
+    [Fact]
+    public void Who_is_not_told_or_whose_ephemeral_key_has_low_order_is_nobody()
+    {
+        var pair = new DevicePair();
+        using var identity = new StaticIdentity(pair.B.PrivateKey);
+        byte[] initiation = pair.A.Initiation();
+        byte[] lowOrder = [.. initiation];
+        lowOrder.AsSpan(8, PublicKey.Size).Clear();
+        byte[] forged = [.. initiation];
+        forged[8 + PublicKey.Size] ^= 1;
+        Assert.Equal(pair.A.PublicKey, Initiator(initiation));
+        Assert.Null(Initiator(lowOrder));
+        Assert.Null(Initiator(forged));
+
+        PublicKey? Initiator(byte[] message)
+        {
+            Assert.True(HandshakeInitiation.TryParse(message, out HandshakeInitiation parsed));
+            return Handshake.TryOpenStatic(identity, parsed, new SymmetricState(new byte[SymmetricState.Size]), out PublicKey initiator) ? initiator : null;
+        }
+    }
+
     // ---- sessions that go ----
 
     [Fact]
@@ -380,6 +479,11 @@ public sealed class HandshakeTests
         pair.Advance(TimeSpan.FromSeconds(10));
         Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
         Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        Assert.False(pair.A.Peer.Keypairs.FollowsPeer);
+        Assert.False(pair.B.Peer.Keypairs.FollowsPeer);
+        pair.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(HandshakeOutcome.Respond, pair.A.Handle(pair.B.Initiation(), pair.B.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.B.Handle(pair.A.Reply, pair.A.Address));
         Assert.False(pair.A.Peer.Keypairs.FollowsPeer);
         Assert.False(pair.B.Peer.Keypairs.FollowsPeer);
     }

@@ -96,6 +96,17 @@ public sealed class WipedSecretsTests : IDisposable
         Assert.All(secrets, secret => Assert.True(secret.IsWiped));
     }
 
+    [Fact]
+    public void A_handshake_that_is_begun_anew_leaves_nothing_of_the_one_before()
+    {
+        Initiate(_a, PeerOfA);
+        var before = SecretWitness.OfEphemeral(PeerOfA.Handshake);
+        Assert.False(before.IsWiped);
+        Pass(TimeSpan.FromSeconds(6));
+        Initiate(_a, PeerOfA);
+        Assert.True(before.IsWiped);
+    }
+
     [Theory]
     [InlineData(Ending.LinkDown)]
     [InlineData(Ending.Suspend)]

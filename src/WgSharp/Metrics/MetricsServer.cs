@@ -96,7 +96,8 @@ internal sealed class MetricsServer : IDisposable
     private static Socket Listen(MetricsAddress address)
     {
         var listener = new Socket(
-            address.EndPoint.AddressFamily, SocketType.Stream, address.Path is null ? ProtocolType.Tcp : ProtocolType.Unspecified) { Blocking = false };
+            address.EndPoint.AddressFamily, SocketType.Stream, address.Path is null ? ProtocolType.Tcp : ProtocolType.Unspecified)
+        { Blocking = false };
         try
         {
             if (address.Path is not null)

@@ -119,6 +119,7 @@ internal static class ServiceStart
         && Detach.InheritedDescriptor("WG_UAPI_FD") is null
         && name.All(letter => char.IsAsciiLetterOrDigit(letter) || letter is '_' or '-' or '.')
         && new FileInfo("/proc/self/ns/net").LinkTarget == new FileInfo("/proc/1/ns/net").LinkTarget
+        && Array.TrueForAll(["/run", "/run/wireguard"], place => FileIdentity.OfTarget(place) == FileIdentity.OfTarget("/proc/1/root" + place))
         && Array.Find(Array.ConvertAll(_unitDirectories, directory => $"{directory}/wgsharp@.service"), File.Exists) is { } unit
         && IsOurs(File.ReadAllLines(unit));
 

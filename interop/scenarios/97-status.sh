@@ -166,8 +166,9 @@ scenario_status_watched() {
 	mkfifo "$lab/keys"
 	exec {keyboard}<>"$lab/keys"
 	words=$lab/terminal
+	# What a shell starts in the background ignores SIGINT, and so would everything in there.
 	# shellcheck disable=SC2016  # for the shell in script
-	launch a env TERM=xterm WGSHARP="$WGSHARP" script -qefc 'stty rows 24 cols 80; "$WGSHARP" status wg0 --watch 0.2; echo "status $?"; stty -a' /dev/null <&"$keyboard" >"$words" &
+	launch a env --default-signal=INT,QUIT TERM=xterm WGSHARP="$WGSHARP" script -qefc 'stty rows 24 cols 80; "$WGSHARP" status wg0 --watch 0.2; echo "status $?"; stty -a' /dev/null <&"$keyboard" >"$words" &
 	watcher=$!
 	await 5 "it is drawn three times" drawn 3
 	check "on the other screen" "$(occurrences -F $'\e[?1049h' <"$words")" == 1

@@ -113,6 +113,7 @@ scenario_status_shows_path_and_drops() {
 }
 
 # 10,000 peers: all of them for programs, the first that fit for people, and one that is asked for; through a pager on a terminal.
+# alone
 # limit: 90
 scenario_status_of_10000_peers() {
 	local from one answer before
@@ -166,8 +167,9 @@ scenario_status_watched() {
 	mkfifo "$lab/keys"
 	exec {keyboard}<>"$lab/keys"
 	words=$lab/terminal
+	# What a shell starts in the background ignores SIGINT, and so would everything in there.
 	# shellcheck disable=SC2016  # for the shell in script
-	launch a env TERM=xterm WGSHARP="$WGSHARP" script -qefc 'stty rows 24 cols 80; "$WGSHARP" status wg0 --watch 0.2; echo "status $?"; stty -a' /dev/null <&"$keyboard" >"$words" &
+	launch a env --default-signal=INT,QUIT TERM=xterm WGSHARP="$WGSHARP" script -qefc 'stty rows 24 cols 80; "$WGSHARP" status wg0 --watch 0.2; echo "status $?"; stty -a' /dev/null <&"$keyboard" >"$words" &
 	watcher=$!
 	await 5 "it is drawn three times" drawn 3
 	check "on the other screen" "$(occurrences -F $'\e[?1049h' <"$words")" == 1
@@ -259,7 +261,7 @@ scenario_status_and_slow_readers() {
 	quietly_await 20 "the slow ones are there" grep -q ready "$lab/slow1"
 	quietly_await 20 "those of the metrics too" grep -q ready "$lab/slow2"
 	longest_ping
-	check "the longest ping beside them, us" "$longest" -le $((before * 3 + 30000))
+	check "the longest ping beside them, us" "$longest" -le $((before * 3 + 100000))
 	before=$(now_ms)
 	check "peers that wg shows beside them" "$(on a wg show wg0 peers | wc -l)" == 10001
 	check "ms that takes" $(($(now_ms) - before)) -le 3000

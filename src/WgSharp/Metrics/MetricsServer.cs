@@ -28,6 +28,9 @@ internal sealed class MetricsServer : IDisposable
 
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
+    /// <summary>Who asks again within that time is told the same: to walk through all peers is what costs something.</summary>
+    private static readonly TimeSpan Fresh = TimeSpan.FromSeconds(1);
+
     private static readonly TimeSpan PauseAfterRefusal = TimeSpan.FromMilliseconds(100);
 
     private readonly Socket _listener;
@@ -39,6 +42,8 @@ internal sealed class MetricsServer : IDisposable
     private readonly List<MetricsConnection> _connections = [];
     private readonly Thread _thread;
     private TimeSpan _acceptAgain = TimeSpan.MinValue;
+    private InterfaceStatus? _latest;
+    private TimeSpan _latestUntil;
     private int _answers;
     private volatile bool _stopping;
 
@@ -87,8 +92,14 @@ internal sealed class MetricsServer : IDisposable
             return null;
         }
 
+        if (_latest is null)
+        {
+            _latest = Collect();
+            _latestUntil = Now + Fresh;
+        }
+
         _answers++;
-        return new MetricsText([Collect()]);
+        return new MetricsText([_latest]);
     }
 
     public void End() => _answers--;
@@ -182,6 +193,7 @@ internal sealed class MetricsServer : IDisposable
             {
                 int listener = Watch();
                 _poll.Wait(Patience());
+                _latest = Now < _latestUntil ? _latest : null;
                 Serve();
                 if (listener >= 0 && _poll.IsReady(listener))
                 {
@@ -219,6 +231,7 @@ internal sealed class MetricsServer : IDisposable
     private int Patience()
     {
         TimeSpan next = Now < _acceptAgain ? _acceptAgain : TimeSpan.MaxValue;
+        next = _latest is not null && _latestUntil < next ? _latestUntil : next;
         foreach (MetricsConnection connection in _connections)
         {
             next = connection.Deadline < next ? connection.Deadline : next;

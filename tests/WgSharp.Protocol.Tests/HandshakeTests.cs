@@ -304,6 +304,60 @@ public sealed class HandshakeTests
 
     // ---- what is in it ----
 
+    /// <summary>Two ends of ours would agree on anything. Here the other end is the whitepaper's, token by token (section 5.4).</summary>
+    [Fact]
+    public void Whoever_takes_every_step_of_the_whitepaper_can_answer_us_and_has_our_keys()
+    {
+        const int seed = 5;
+        var pair = new DevicePair(seed);
+        byte[] psk = new byte[PresharedKey.Size];
+        new SeededRandom(seed).Fill(psk);
+        byte[] initiation = pair.A.Initiation();
+        var theirs = new PublicKey(initiation.AsSpan(8, PublicKey.Size));
+        byte[] stateBytes = new byte[SymmetricState.Size];
+        var state = new SymmetricState(stateBytes);
+        state.Initialize("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"u8, "WireGuard v1 zx2c4 Jason@zx2c4.com"u8);
+        state.MixHash(pair.B.PublicKey.Span);
+
+        // e, es, s, ss, {t}
+        state.MixHash(theirs.Span);
+        state.MixKey(theirs.Span);
+        Agree(pair.B.PrivateKey, theirs);
+        byte[] initiator = new byte[PublicKey.Size];
+        Assert.True(state.TryOpen(initiation.AsSpan(40, 48), initiator));
+        Assert.Equal(pair.A.PublicKey.Span, initiator);
+        Agree(pair.B.PrivateKey, pair.A.PublicKey);
+        Assert.True(state.TryOpen(initiation.AsSpan(88, 28), new byte[Tai64n.Size]));
+
+        // e, ee, se, psk, {}
+        using var ephemeral = new PrivateKey([.. Enumerable.Repeat((byte)9, PrivateKey.Size)]);
+        byte[] response = new byte[MessageSize.HandshakeResponse];
+        response[0] = (byte)MessageType.HandshakeResponse;
+        response[4] = 77; // its index
+        initiation.AsSpan(4, 4).CopyTo(response.AsSpan(8));
+        Span<byte> ours = response.AsSpan(12, PublicKey.Size);
+        X25519.PublicKeyOf(ephemeral).Span.CopyTo(ours);
+        state.MixHash(ours);
+        state.MixKey(ours);
+        Agree(ephemeral, theirs);
+        Agree(ephemeral, pair.A.PublicKey);
+        state.MixPsk(psk);
+        state.Seal([], response.AsSpan(44, MessageSize.Tag));
+        Resign(pair.A, response);
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(response, pair.B.Address));
+
+        byte[] fromInitiator = new byte[32];
+        state.Split(fromInitiator, new byte[32]);
+        AssertSealsWith(fromInitiator, pair.A.Peer.Keypairs.Current!);
+
+        void Agree(PrivateKey privateKey, PublicKey publicKey)
+        {
+            Span<byte> shared = stackalloc byte[32];
+            Assert.True(X25519.TrySharedSecret(privateKey, publicKey, shared));
+            new SymmetricState(stateBytes).MixKey(shared);
+        }
+    }
+
     [Fact]
     public void Every_handshake_message_has_an_ephemeral_key_of_its_own()
     {
@@ -570,6 +624,16 @@ public sealed class HandshakeTests
         Assert.True(pair.A.Device.TryTakeAttention(pair.Moment, out _, out Attention attention));
         Assert.Equal(Attention.Staged, attention);
         Assert.True(TryInitiate(pair));
+    }
+
+    private static void AssertSealsWith(byte[] key, Keypair keypair)
+    {
+        Assert.Equal(77u, keypair.RemoteIndex);
+        byte[] message = new byte[16 + MessageSize.Tag];
+        keypair.SendKey.Seal(message, [new AeadPacket { Length = 16, Counter = 3 }]);
+        byte[] expected = new byte[message.Length];
+        ChaCha20Poly1305.Seal(key, 3, new byte[16], [], expected);
+        Assert.Equal(expected, message);
     }
 
     private static TimeSpan JustUnder(TimeSpan span) => span - new TimeSpan(1);

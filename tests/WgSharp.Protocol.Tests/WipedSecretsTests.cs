@@ -134,6 +134,23 @@ public sealed class WipedSecretsTests : IDisposable
     }
 
     [Fact]
+    public void Memory_that_was_taken_for_a_peers_secrets_is_given_back_with_the_peer()
+    {
+        int before = SecretMemory.InUse;
+        using (PrivateKey key = new([.. Enumerable.Repeat((byte)5, PrivateKey.Size)]))
+        {
+            var one = new PeerConfiguration { PublicKey = X25519.PublicKeyOf(key), Endpoint = EndpointB };
+            _a.Apply(new DeviceConfiguration { Peers = { one } }, _moment);
+        }
+
+        Peer peer = _a.Peers.Last();
+        Initiate(_a, peer);
+        Assert.True(SecretMemory.InUse > before);
+        _a.Apply(new DeviceConfiguration { Peers = { new PeerConfiguration { PublicKey = peer.PublicKey, Remove = true } } }, _moment);
+        Assert.Equal(before, SecretMemory.InUse);
+    }
+
+    [Fact]
     public void With_our_private_key_the_static_secrets_go()
     {
         Initiate(_a, PeerOfA);

@@ -107,7 +107,8 @@ internal sealed class MetricsServer : IDisposable
     private static Socket Listen(MetricsAddress address)
     {
         var listener = new Socket(
-            address.EndPoint.AddressFamily, SocketType.Stream, address.Path is null ? ProtocolType.Tcp : ProtocolType.Unspecified) { Blocking = false };
+            address.EndPoint.AddressFamily, SocketType.Stream, address.Path is null ? ProtocolType.Tcp : ProtocolType.Unspecified)
+        { Blocking = false };
         try
         {
             if (address.Path is not null)
@@ -146,7 +147,8 @@ internal sealed class MetricsServer : IDisposable
             return;
         }
 
-        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { Blocking = false };
+        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
+        { Blocking = false };
         try
         {
             probe.Connect(endpoint);

@@ -159,6 +159,7 @@ scenario_status_of_10000_peers() {
 processor_ms() { awk '{ sub(/.*\) /, ""); print ($12 + $13) * 10 }' "/proc/$(daemon_pid "$1" wg0)/stat"; } # host
 
 # --watch draws anew in place until Ctrl-C, and gives the terminal back; the interface may go and come meanwhile.
+# limit: 120
 scenario_status_watched() {
 	local words status=0 watcher
 	cable wgsharp
@@ -171,12 +172,12 @@ scenario_status_watched() {
 	# shellcheck disable=SC2016  # for the shell in script
 	launch a env --default-signal=INT,QUIT TERM=xterm WGSHARP="$WGSHARP" script -qefc 'stty rows 24 cols 80; "$WGSHARP" status wg0 --watch 0.2; echo "status $?"; stty -a' /dev/null <&"$keyboard" >"$words" &
 	watcher=$!
-	await 5 "it is drawn three times" drawn 3
+	await 20 "it is drawn three times" drawn 3
 	check "on the other screen" "$(occurrences -F $'\e[?1049h' <"$words")" == 1
 	on a ip link del wg0
-	await 5 "without the interface it says so" grep -q 'There is no interface wg0' "$words"
+	await 20 "without the interface it says so" grep -q 'There is no interface wg0' "$words"
 	configuration a 10.0.0.2:2 | up a wg0
-	await 5 "with it, it goes on" drawn $(($(occurrences -F 'interface wg0' <"$words") + 2))
+	await 20 "with it, it goes on" drawn $(($(occurrences -F 'interface wg0' <"$words") + 2))
 	printf '\003' >&"$keyboard"
 	wait "$watcher" || status=$?
 	check "ends on Ctrl-C" "$status" == 0

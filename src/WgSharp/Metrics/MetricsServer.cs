@@ -147,7 +147,8 @@ internal sealed class MetricsServer : IDisposable
             return;
         }
 
-        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { Blocking = false };
+        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
+        { Blocking = false };
         try
         {
             probe.Connect(endpoint);

@@ -114,7 +114,7 @@ scenario_status_shows_path_and_drops() {
 
 # 10,000 peers: all of them for programs, the first that fit for people, and one that is asked for; through a pager on a terminal.
 # alone
-# limit: 90
+# limit: 150
 scenario_status_of_10000_peers() {
 	local from one answer before
 	host a wgsharp

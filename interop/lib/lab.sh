@@ -121,27 +121,16 @@ link() { # host:interface addresses host:interface addresses ("-": the host has 
 # ---- the kernel in a virtual machine ---------------------------------------------------------------------------
 
 machine_start() { # host, host and interface of the tap at the other end of its cable, name of its interface
-	local name=$1 at=$2 tap=$3 card=$4 answer fifo=$lab/$1/channel in out turn
+	local name=$1 at=$2 tap=$3 card=$4 fifo=$lab/$1/channel in out hardware
 	mkfifo "$fifo.in" "$fifo.out"
-	machine[$name]=off
-	# Two at a time: emulation is slow, and a machine that boots beside many others may give up on its own clock.
-	exec {turn}>"$lab/../boot.$((RANDOM % 2))"
-	flock "$turn"
-	# Never KVM: nested in another hypervisor it may be offered and then hang. With RDRAND, because the module drops
-	# handshakes until the random number generator is seeded. One machine has one card.
-	launch "$at" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 320 -nodefaults -no-user-config -display none -no-reboot \
-		-kernel "$KERNEL_KIT/vmlinuz" -initrd "$KERNEL_KIT/initramfs" \
-		-append "console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet mitigations=off" -serial "file:$lab/$name/console" \
-		-netdev "tap,id=n0,ifname=$tap,script=no,downscript=no" -device virtio-net-pci,netdev=n0,mac="52:54:00:12:34:$((10 + RANDOM % 89))" \
-		-device virtio-serial-pci -chardev "pipe,id=c0,path=$fifo" -device virtserialport,chardev=c0 \
-		>"$lab/$name/qemu" 2>&1 </dev/null {turn}>&- &
+	virtual_hardware "$KERNEL_KIT" "$tap" "$fifo" "$lab/$name/console"
+	launch "$at" "${hardware[@]}" -incoming "exec:cat $KERNEL_KIT/state" >"$lab/$name/qemu" 2>&1 </dev/null &
 	holder[$name]=$!
 	exec {in}<>"$fifo.in" {out}<>"$fifo.out"
 	machine[$name]="$in $out"
-	read -r -t 60 -u "$out" answer || fail "the kernel's machine does not start: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
-	exec {turn}>&-
-	[[ $answer == ready* ]] || fail "the kernel's machine says $answer"
-	machine_run "$name" "mkdir -p -m 700 $lab/$name && ip link set eth0 name tmp0 && ip link set tmp0 name $card"
+	# Its clock stood still since it was booted.
+	machine_run "$name" "date -s @$EPOCHSECONDS && mkdir -p -m 700 $lab/$name && ip link set eth0 name tmp0 && ip link set tmp0 name $card" >/dev/null ||
+		fail "the kernel's machine does not start: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
 }
 
 # A machine that has not answered once is asked nothing more: what it says next would be the answer to something else.

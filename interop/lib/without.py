@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # A kernel without something: without.py PART[+PART...] COMMAND...
-# The command runs under a seccomp filter that answers as a kernel does that lacks these parts (asm/unistd_64.h, x86-64).
+# The command runs under a seccomp filter that answers as a kernel does that lacks these parts (asm/unistd_64.h, x86-64). A filter sees numbers, not what a
+# pointer leads to: what a kernel refuses because of a structure's contents (a control message of sendmsg, the value of an option) cannot be had from it.
 import ctypes
 import os
 import struct
 import sys
 
-EPERM, ENOPROTOOPT, EPROTONOSUPPORT = 1, 92, 93
-SOCKET, SETSOCKOPT, GETSOCKOPT, IOCTL = 41, 54, 55, 16
+EPERM, EINVAL, ENOSYS, ENOPROTOOPT, EPROTONOSUPPORT, EAFNOSUPPORT = 1, 22, 38, 92, 93, 97
+SOCKET, SETSOCKOPT, GETSOCKOPT, IOCTL, MADVISE, FCNTL, PRCTL, TIMERFD_CREATE = 41, 54, 55, 16, 28, 72, 157, 283
+ANY = 0xFFFFFFFF
 
-# What is refused: system call, values of arguments by their number, and the answer.
+# What is refused: system calls, values of arguments by their number, and the answer. A pair stands for all numbers from one to the other.
 PARTS = {
     # AF_NETLINK, NETLINK_NETFILTER
     "nf_tables": [(SOCKET, {0: 16, 2: 12}, EPROTONOSUPPORT)],
@@ -17,9 +19,46 @@ PARTS = {
     "ip_tables": [(call, {1: level, 2: name}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT) for level in (0, 41) for name in (64, 65)],
     # TUNSETIFF
     "tunsetiff": [(IOCTL, {1: 0x400454CA}, EPERM)],
+    # AF_INET6
+    "ipv6": [(SOCKET, {0: 10}, EAFNOSUPPORT)],
+    # TUNSETOFFLOAD with more than TUN_F_CSUM
+    "tso": [(IOCTL, {1: 0x400454D0, 2: (2, ANY)}, EINVAL)],
+    # A kernel 3.10, as OpenVZ 7's is one: everything in it has the number that it had when it came, and what has a larger number came later.
+    "3.10": [
+        # From sched_setattr on: renameat2, seccomp, getrandom, memfd_create, bpf, execveat, userfaultfd, membarrier, copy_file_range, statx, rseq, pidfd_open,
+        # clone3, close_range, openat2, the new mount, io_uring. Beginning with bit 30 they are those of the x32 ABI.
+        ((314, (1 << 30) - 1), {}, ENOSYS),
+        # CLOCK_BOOTTIME (3.15) and the alarm clocks (3.11)
+        (TIMERFD_CREATE, {0: (7, ANY)}, EINVAL),
+        # SOL_SOCKET beyond SO_SELECT_ERR_QUEUE: SO_ATTACH_REUSEPORT_CBPF and its like
+        *((call, {1: 1, 2: (46, ANY)}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT)),
+        # IPPROTO_IP from IP_CHECKSUM to below those of multicast: IP_BIND_ADDRESS_NO_PORT, IP_RECVFRAGSIZE
+        *((call, {1: 0, 2: (23, 31)}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT)),
+        # IPPROTO_IPV6: IPV6_AUTOFLOWLABEL; IPV6_RECVFRAGSIZE, IPV6_FREEBIND
+        *((call, {1: 41, 2: names}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT) for names in (70, (77, ANY))),
+        # IPPROTO_UDP beyond UDP_ENCAP: UDP_SEGMENT, UDP_GRO
+        *((call, {1: 17, 2: (101, ANY)}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT)),
+        # IPPROTO_TCP beyond TCP_TIMESTAMP
+        *((call, {1: 6, 2: (25, ANY)}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT)),
+        # SOL_NETLINK beyond NETLINK_TX_RING: NETLINK_LISTEN_ALL_NSID, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK
+        *((call, {1: 270, 2: (8, ANY)}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT)),
+        # TUNSETOFFLOAD with TUN_F_USO4, TUN_F_USO6
+        (IOCTL, {1: 0x400454D0, 2: (32, ANY)}, EINVAL),
+        # TUNGETDEVNETNS
+        (IOCTL, {1: 0x54E3}, EINVAL),
+        # PR_SET_THP_DISABLE to PR_CAP_AMBIENT and later; PR_SET_VMA
+        (PRCTL, {0: (41, 0x1000)}, EINVAL),
+        (PRCTL, {0: 0x53564D41}, EINVAL),
+        # F_OFD_GETLK to F_OFD_SETLKW; F_ADD_SEALS, F_GET_SEALS
+        (FCNTL, {1: (36, 38)}, EINVAL),
+        (FCNTL, {1: (1033, 1040)}, EINVAL),
+        # MADV_FREE; MADV_WIPEONFORK and later
+        (MADVISE, {2: 8}, EINVAL),
+        (MADVISE, {2: (18, 99)}, EINVAL),
+    ],
 }
 
-LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+LOAD, EQUAL, AT_LEAST, ABOVE, RETURN = 0x20, 0x15, 0x35, 0x25, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000
 
 
@@ -28,10 +67,15 @@ def program(rules):
     for call, arguments, errno in rules:
         # struct seccomp_data: number, architecture, instruction pointer, six arguments of 8 bytes; the low half of each is compared.
         tests = [(0, call)] + [(16 + 8 * number, value) for number, value in arguments.items()]
-        left = 2 * len(tests)
+        left = sum(3 if isinstance(value, tuple) else 2 for _, value in tests)
         for offset, value in tests:
-            left -= 2
-            code += [(LOAD, 0, 0, offset), (EQUAL, 0, left + 1, value)]
+            code.append((LOAD, 0, 0, offset))
+            if isinstance(value, tuple):
+                left -= 3
+                code += [(AT_LEAST, 0, left + 2, value[0]), (ABOVE, left + 1, 0, value[1])]
+            else:
+                left -= 2
+                code.append((EQUAL, 0, left + 1, value))
         code.append((RETURN, 0, 0, REFUSE | errno))
     code.append((RETURN, 0, 0, ALLOW))
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)

@@ -80,9 +80,11 @@ end_of_tunnel() { # host, its address within
 
 # ---- load ------------------------------------------------------------------------------------------------------
 
-# iperf3 both ways for so long, and while it runs the phone asks for so many new sessions, one after the other. Leaves $up_mbits and $down_mbits, as they arrived.
+# iperf3 both ways for so long, and while it runs the phone asks for so many new sessions, one after the other. Leaves $up_mbits and $down_mbits, as they arrived,
+# and in $slowest how many milliseconds the slowest of them took.
 loads() { # seconds, new sessions
 	local load one
+	slowest=0
 	on home iperf3 -J -c 10.8.0.1 --bidir -t "$1" >"$lab/load" 2>&1 &
 	load=$!
 	for ((one = 0; one < $2; one++)); do
@@ -96,11 +98,13 @@ end = json.load(open(sys.argv[1]))["end"]
 print(*(int(end[name]["bits_per_second"] / 1e6) for name in ("sum_received", "sum_received_bidir_reverse")))' "$lab/load")
 }
 
-# The phone forgets the VPS and begins anew: nothing of the old session could answer its ping.
+# The phone forgets the VPS and begins anew: nothing of the old session could answer its ping. INITIATIONS_PER_SECOND: of one peer's initiations within 20 ms the second is dropped.
 asks_for_a_session() {
+	elapse 0.03
 	on phone wg set wg0 peer "${pub[vps]}" remove
 	on phone wg set wg0 peer "${pub[vps]}" endpoint 203.0.113.2:51820 allowed-ips 10.8.0.0/24
 	quietly_await 15 "a new session of the phone" on phone ping -n -q -c 1 -W 0.5 10.8.0.1
+	slowest=$((waited > slowest ? waited : slowest))
 }
 
 # ---- what it takes ---------------------------------------------------------------------------------------------

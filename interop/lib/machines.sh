@@ -127,9 +127,10 @@ boot() { # host
 }
 
 boot_container() { # host
-	local name=$1 group ceiling console=$lab/$1/console from prefix=()
-	[[ ! -v processors_of[$name] ]] || prefix+=(taskset --cpu-list "${processors_of[$name]}")
-	[[ ! -v lacks[$name] ]] || prefix+=("$library/without.py" "${lacks[$name]}")
+	local name=$1 group ceiling console=$lab/$1/console from outside=() inside=()
+	# What answers for the filter is none of the container's processes.
+	[[ ! -v lacks[$name] ]] || outside=("$library/without.py" "${lacks[$name]}")
+	[[ ! -v processors_of[$name] ]] || inside=(taskset --cpu-list "${processors_of[$name]}")
 	from=$(now_ms)
 	on "$name" sysctl -q net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 	(
@@ -147,11 +148,11 @@ boot_container() { # host
 					[[ ! -e $ceiling ]] || echo $((limit_of_memory[$name] << 20)) >"$ceiling"
 				done
 			fi
-			echo "$BASHPID" >"$group/cgroup.procs"
 		done
 		# A machine's administrator sets its network's own parameters, ip_forward first of all.
-		# shellcheck disable=SC2086  # switches are words
-		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network exec "${prefix[@]}" systemd-nspawn --quiet --register=no --keep-unit --directory="$lab/$name/disk/root" --boot --machine="$name" --hostname="$name" \
+		# shellcheck disable=SC2086,SC2016  # switches are words; for its own shell
+		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network exec "${outside[@]}" bash -c 'for group in $1; do echo "$$" >"$group/cgroup.procs"; done; shift; exec "$@"' - "$(machine_groups "$name")" \
+			"${inside[@]}" systemd-nspawn --quiet --register=no --keep-unit --directory="$lab/$name/disk/root" --boot --machine="$name" --hostname="$name" \
 			--network-namespace-path="/run/netns/${wired[$name]}" --capability=CAP_NET_ADMIN --bind=/dev/net/tun --link-journal=no \
 			--resolv-conf=off --timezone=off --console=pipe ${switches[$name]} </dev/null >>"$console" 2>&1
 	) &

@@ -6,9 +6,6 @@
 #   phone 198.51.100.6 ----/   \---- visitor 192.0.2.2             port 80 of the VPS is home's
 
 openvz7=3.10+tso+ipv6+nf_tables
-# What the filter cannot answer for, because it stands behind a pointer, is switched off in the settings: IP_TOS as a control message (3.13), and
-# IP_PMTUDISC_OMIT (3.15), without which recverr is not to be had.
-beyond_the_filter="tos, recverr"
 
 build_small_vps() { # image
 	local name
@@ -38,7 +35,6 @@ build_small_vps() { # image
 	note "the VPS has booted after $boot_time ms: $(on vps sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release)"
 	check "its processors" "$(there nproc)" == 1
 	there apt-get -q -y install /root/wgsharp_0.1.0_amd64.deb >"$lab/apt" 2>&1 || fail "apt-get install: $(cat "$lab/apt")"
-	there sh -c "echo 'disable = $beyond_the_filter' >>/etc/wgsharp/wgsharp.conf"
 	end_of_tunnel home 10.8.0.2
 	end_of_tunnel phone 10.8.0.3
 }

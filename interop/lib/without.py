@@ -1,17 +1,46 @@
 #!/usr/bin/env python3
 # A kernel without something: without.py PART[+PART...] COMMAND...
 # The command runs under a seccomp filter that answers as a kernel does that lacks these parts (asm/unistd_64.h, x86-64). A filter sees numbers, not what a
-# pointer leads to: what a kernel refuses because of a structure's contents (a control message of sendmsg, the value of an option) cannot be had from it.
+# pointer leads to (the value of an option, a control message): where it depends on that, a process of ours is asked (seccomp_unotify(2), Linux 5.5), which
+# stays as long as anybody lives under the filter.
 import ctypes
+import errno
+import fcntl
 import os
+import select
+import socket
 import struct
 import sys
 
 EPERM, EINVAL, ENOSYS, ENOPROTOOPT, EPROTONOSUPPORT, EAFNOSUPPORT = 1, 22, 38, 92, 93, 97
-SOCKET, SETSOCKOPT, GETSOCKOPT, IOCTL, MADVISE, FCNTL, PRCTL, TIMERFD_CREATE = 41, 54, 55, 16, 28, 72, 157, 283
+IOCTL, MADVISE, SOCKET, SENDMSG, SETSOCKOPT, GETSOCKOPT, FCNTL, PRCTL, TIMERFD_CREATE = 16, 28, 41, 46, 54, 55, 72, 157, 283
 ANY = 0xFFFFFFFF
 
-# What is refused: system calls, values of arguments by their number, and the answer. A pair stands for all numbers from one to the other.
+
+# IP_PMTUDISC_INTERFACE (3.15), IP_PMTUDISC_OMIT (3.15)
+def is_new_discovery(process, arguments):
+    return struct.unpack("i", memory(process, arguments[3], 4))[0] >= 4
+
+
+# struct msghdr ends with control messages: each its length with the header, level, type, and data up to the next multiple of 8. Of IPPROTO_IP, IP_TOS and IP_TTL came in 3.13.
+def has_new_control_message(process, arguments):
+    start, length = struct.unpack_from("QQ", memory(process, arguments[1], 56), 32)
+    control = memory(process, start, min(length, 4096))
+    while len(control) >= 16:
+        size, level, kind = struct.unpack_from("Qii", control)
+        if level == 0 and kind in (1, 2):
+            return True
+        control = control[max(size + 7 & -8, 16):]
+    return False
+
+
+def memory(process, start, length):
+    with open(f"/proc/{process}/mem", "rb", 0) as file:
+        return os.pread(file.fileno(), length, start) if length else b""
+
+
+# What is refused: system calls, values of arguments by their number, and the answer; and what has to be so in memory, where it depends on that. A pair stands
+# for all numbers from one to the other.
 PARTS = {
     # AF_NETLINK, NETLINK_NETFILTER
     "nf_tables": [(SOCKET, {0: 16, 2: 12}, EPROTONOSUPPORT)],
@@ -34,6 +63,10 @@ PARTS = {
         *((call, {1: 1, 2: (46, ANY)}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT)),
         # IPPROTO_IP from IP_CHECKSUM to below those of multicast: IP_BIND_ADDRESS_NO_PORT, IP_RECVFRAGSIZE
         *((call, {1: 0, 2: (23, 31)}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT)),
+        # IP_MTU_DISCOVER
+        (SETSOCKOPT, {1: 0, 2: 10}, EINVAL, is_new_discovery),
+        # As far as it is MSG_DONTWAIT | MSG_NOSIGNAL that it is called with: that is us, and hardly anybody else.
+        (SENDMSG, {2: 0x4040}, EINVAL, has_new_control_message),
         # IPPROTO_IPV6: IPV6_AUTOFLOWLABEL; IPV6_RECVFRAGSIZE, IPV6_FREEBIND
         *((call, {1: 41, 2: names}, ENOPROTOOPT) for call in (SETSOCKOPT, GETSOCKOPT) for names in (70, (77, ANY))),
         # IPPROTO_UDP beyond UDP_ENCAP: UDP_SEGMENT, UDP_GRO
@@ -59,12 +92,12 @@ PARTS = {
 }
 
 LOAD, EQUAL, AT_LEAST, ABOVE, RETURN = 0x20, 0x15, 0x35, 0x25, 0x06
-ALLOW, REFUSE = 0x7FFF0000, 0x00050000
+ALLOW, ASK, REFUSE = 0x7FFF0000, 0x7FC00000, 0x00050000
 
 
 def program(rules):
     code = []
-    for call, arguments, errno in rules:
+    for call, arguments, refusal, *look in rules:
         # struct seccomp_data: number, architecture, instruction pointer, six arguments of 8 bytes; the low half of each is compared.
         tests = [(0, call)] + [(16 + 8 * number, value) for number, value in arguments.items()]
         left = sum(3 if isinstance(value, tuple) else 2 for _, value in tests)
@@ -76,19 +109,65 @@ def program(rules):
             else:
                 left -= 2
                 code.append((EQUAL, 0, left + 1, value))
-        code.append((RETURN, 0, 0, REFUSE | errno))
+        code.append((RETURN, 0, 0, ASK if look else REFUSE | refusal))
     code.append((RETURN, 0, 0, ALLOW))
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
 
 
-def install(code):
+# Returns the descriptor by which the filter asks, if it is to ask; or 0.
+def install(code, asks):
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(code, len(code))
     filter_program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer)), 16)
-    set_seccomp, mode_filter = 22, 2
-    if libc.prctl(set_seccomp, mode_filter, filter_program, 0, 0) != 0:
+    seccomp, set_mode_filter, new_listener = 317, 1, 8
+    listener = libc.syscall(seccomp, set_mode_filter, new_listener if asks else 0, filter_program)
+    if listener < 0:
         sys.exit(f"without.py: seccomp: {os.strerror(ctypes.get_errno())}")
+    return listener
 
 
-install(program([rule for part in sys.argv[1].split("+") for rule in PARTS[part]]))
-os.execvp(sys.argv[2], sys.argv[2:])
+# struct seccomp_notif: an identifier of 8 bytes, process, flags, struct seccomp_data. struct seccomp_notif_resp: the identifier, result, error, flags.
+def answer(listener, rules):
+    receive, send, go_on = 0xC0502100, 0xC0182101, 1
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    while not poll.poll()[0][1] & select.POLLHUP:
+        question = bytearray(80)
+        try:
+            fcntl.ioctl(listener, receive, question)
+            identifier, process, call, *arguments = struct.unpack("QI4xi4x8x6Q", question)
+            looks = [(refusal, look) for number, values, refusal, look in rules if number == call and all(arguments[i] & ANY == value for i, value in values.items())]
+            refused = [refusal for refusal, look in looks if look(process, arguments)]
+            fcntl.ioctl(listener, send, struct.pack("QqiI", identifier, 0, -refused[0] if refused else 0, 0 if refused else go_on))
+        except OSError as gone:
+            # Who asked was killed, or interrupted and asks again.
+            if gone.errno not in (errno.ENOENT, errno.EINTR, errno.EINPROGRESS, errno.ESRCH, errno.EIO):
+                raise
+
+
+def main():
+    rules = [rule for part in sys.argv[1].split("+") for rule in PARTS[part]]
+    looks = [rule for rule in rules if len(rule) == 4]
+    if not looks:
+        install(program(rules), asks=False)
+        os.execvp(sys.argv[2], sys.argv[2:])
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    child = os.fork()
+    if child == 0:
+        # Nobody's child: the command does not expect any.
+        if os.fork() == 0:
+            theirs.close()
+            received = socket.recv_fds(ours, 1, 1)[1]
+            if received:
+                answer(received[0], looks)
+        os._exit(0)
+    os.waitpid(child, 0)
+    ours.close()
+    listener = install(program(rules), asks=True)
+    socket.send_fds(theirs, [b"x"], [listener])
+    os.close(listener)
+    theirs.close()
+    os.execvp(sys.argv[2], sys.argv[2:])
+
+
+main()

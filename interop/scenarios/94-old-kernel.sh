@@ -59,13 +59,13 @@ doctor_says() { # when, status and words
 # The first line of the log, and a sentence for each feature that the kernel refused.
 says_what_is_missing() {
 	local name log
-	quietly_await 5 "it has told everything" has_told 10
+	quietly_await 5 "it has told everything" has_told 12
 	log=$(told)
 	check "the log" "$(grep -o 'tun .*' <<<"$log")" =~ '^tun vnet_hdr\+ tso4- tso6- uso- \| udp gso- gro- mmsg\+ pktinfo\+ \| ipv6- \| aead [a-z0-9]+ \| threads 1$'
-	for name in tso4 tso6 uso gso gro ipv6 boottimer devnetns lanes recvfragsize; do
+	for name in tso4 tso6 uso gso gro ipv6 boottimer devnetns lanes recvfragsize recverr tos; do
 		check "and" "$(grep -o "$name is not available: .*" <<<"$log")" =~ '\((EINVAL|ENOPROTOOPT|EAFNOSUPPORT)\)$'
 	done
-	check "sentences that something is not available" "$(occurrences 'is not available' <<<"$log")" == 10
+	check "sentences that something is not available" "$(occurrences 'is not available' <<<"$log")" == 12
 	check "that nothing would outlive the daemon" "$(occurrences 'made anew' <<<"$log")" == 0
 }
 

@@ -22,7 +22,7 @@ scenario_old_kernel_in_96_mb() {
 	there systemctl start wg-quick@wg0 || fail "wg-quick@wg0: $(on vps journalctl -q -b -o cat | tail -n 40)"
 	says_what_is_missing
 	on vps systemd-run --quiet --unit=measure iperf3 -s
-	pings home 10.8.0.1 5
+	pings home 10.8.0.1 5 -i 0.1
 	daemon=$(on vps pidof wgsharp) index=$(on vps cat /sys/class/net/wg0/ifindex)
 	visitors_of_port_80
 
@@ -120,8 +120,8 @@ works_without() { # features
 		sed 's|^AllowedIPs.*|&, 192.168.77.0/24, fd00:77::/64|' | up a wg0
 	configuration b '' | up b wg0
 	shows_switched_off "$1"
-	pings a 192.168.241.2 3
-	pings a fd00:77::2 3
+	pings a 192.168.241.2 3 -i 0.1
+	pings a fd00:77::2 3 -i 0.1
 	capture "inner-${1::16}" c eth0
 	MEGABYTES=2 arrives_whole a c 192.168.77.2
 	MEGABYTES=2 arrives_whole c a fd00::1
@@ -183,8 +183,8 @@ tells_of_itself() { on a journalctl -q -b -o cat -u wg-quick@wg0 | grep -q threa
 
 from_inside_and_back() { # which IP outside
 	local sent received
-	pings a 192.168.77.2 3
-	pings a fd00:77::2 3
+	pings a 192.168.77.2 3 -i 0.1
+	pings a fd00:77::2 3 -i 0.1
 	check "IPv$1 outside: the other end has" "$(endpoint b wg0 "${pub[a]}")" =~ "$([[ $1 == 4 ]] && echo '^10\.0\.0\.1:1$' || echo '^\[fd00:aa::1\]:1$')"
 	capture "inner$1" c eth0 tcp
 	sent=$(on a sh -c 'head -c 4M /dev/urandom >/root/file; sha256sum </root/file')

@@ -8,22 +8,24 @@
 #
 #   host a wgsharp               a namespace whose wg-quick uses the implementation under test
 #   host b kernel                the kernel module: here, or in a virtual machine where this kernel has none
+#   host c wgsharp bullseye      a virtual machine with the kernel of that release of Debian ("# kernels: bullseye"); it boots a disk (lib/machines.sh)
 #   link a:eth0 10.0.0.1/24 b:eth0 10.0.0.2/24,fd00::2/64
 #   on a ip route ...            runs a command on a host; feed a ... hands it standard input as well
 #   up a wg0 <<<"$configuration" wg-quick up, as users do; down a wg0
 #   create a wg0 [born]          only the interface (born in another host and moved from there)
 
-declare -A implementation=() holder=() machine=() booted=() machine_patience=() key=() pub=()
+declare -A implementation=() holder=() machine=() kit=() booted=() machine_patience=() key=() pub=()
 hosts=()
 
 # ---- hosts and links -------------------------------------------------------------------------------------------
 
-host() { # name [implementation]
+host() { # name [implementation] [release of Debian whose kernel it has]
 	local name=$1 what=${2:-wgsharp}
 	hosts+=("$name")
 	implementation[$name]=$what
 	mkdir -m 700 "$lab/$name"
-	if [[ $what == kernel && $KERNEL == vm ]]; then
+	[[ -z ${3:-} ]] || kit[$name]=$(readlink -f "$library/../.cache/kernel/$3")
+	if [[ -v kit[$name] || ($what == kernel && $KERNEL == vm) ]]; then
 		machine[$name]=off
 		return
 	fi

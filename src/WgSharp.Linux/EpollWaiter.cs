@@ -256,6 +256,34 @@ internal sealed unsafe class EpollWaiter : IWaiter
         Libc.read(timer, &times, sizeof(ulong));
     }
 
+    /// <summary>Finds out what the deadlines of all waiters will be kept by, so that it is told of once.</summary>
+    internal static void Probe(KernelFeatures features)
+    {
+        Try(KernelFeature.TimerFd, Libc.CLOCK_MONOTONIC, "timerfd_create");
+        if (features.Has(KernelFeature.TimerFd))
+        {
+            Try(KernelFeature.BootTimer, Libc.CLOCK_BOOTTIME, "timerfd_create of CLOCK_BOOTTIME");
+        }
+
+        void Try(KernelFeature feature, int clock, string call)
+        {
+            if (!features.Wants(feature))
+            {
+                return;
+            }
+
+            using FileDescriptor? timer = FileDescriptor.From(Libc.timerfd_create(clock, Libc.O_CLOEXEC));
+            if (timer is null)
+            {
+                features.Refused(feature, call, Marshal.GetLastPInvokeError());
+            }
+            else
+            {
+                features.Found(feature);
+            }
+        }
+    }
+
     private static FileDescriptor? CreateTimer(KernelFeatures features, out int clock)
     {
         const int flags = Libc.O_CLOEXEC | Libc.O_NONBLOCK;

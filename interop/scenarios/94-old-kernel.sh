@@ -47,8 +47,11 @@ scenario_old_kernel_in_96_mb() {
 	check "through the same interface" "$(on vps cat /sys/class/net/wg0/ifindex) $(on vps ip -o -4 address show dev wg0 | awk '{ print $4 }')" == "$index 10.8.0.1/24"
 	doctor_says "at the end" '^0 Healthy\.$'
 	there systemctl stop wg-quick@wg0
-	check "stopped: daemons, rules that are left" "$(on vps pidof wgsharp || true) $(there iptables-save | occurrences '^-A')" == ' 0'
+	await 5 "stopped: the daemon is gone" no_daemon vps
+	check "rules that are left" "$(there iptables-save | occurrences '^-A')" == 0
 }
+
+no_daemon() { ! on "$1" pidof wgsharp >/dev/null; } # host
 
 doctor_says() { # when, status and words
 	local status=0

@@ -13,11 +13,19 @@ internal sealed class UdpSocket : IUdpSocket
     /// <summary>How often a random port that is taken in the other family is thrown again.</summary>
     private const int PortAttempts = 100;
 
+    /// <summary>The keys under which an <see cref="Epoll"/> watches begin here; below are those of whoever has it.</summary>
+    internal const ulong FirstKey = 16;
+
+    internal const ulong V4Key = FirstKey;
+    internal const ulong V6Key = FirstKey + 1;
+    internal const ulong TooBigKey = FirstKey + 2;
+    private const ulong LanesKey = FirstKey + 3;
+    private const ulong RoutesKey = FirstKey + 4;
     private const uint TooBigEvents = Libc.EPOLLIN | Libc.EPOLLONESHOT;
 
     private readonly KernelFeatures _features;
     private readonly Lock _gate = new();
-    private readonly List<FileDescriptor> _epolls = [];
+    private readonly List<Epoll> _epolls = [];
     private readonly RouteNews _news;
     private readonly SourceRoutes _routes;
     private readonly UdpSender _sender;
@@ -68,7 +76,7 @@ internal sealed class UdpSocket : IUdpSocket
 
             // The new pair stands before the old one goes: a port that is taken changes nothing.
             SocketPair pair = OpenPair(port, fwmark);
-            foreach (FileDescriptor epoll in _epolls)
+            foreach (Epoll epoll in _epolls)
             {
                 Register(epoll, pair);
             }
@@ -203,12 +211,12 @@ internal sealed class UdpSocket : IUdpSocket
     }
 
     /// <summary>From now on this epoll instance watches whatever sockets are open.</summary>
-    internal void Watch(FileDescriptor epoll)
+    internal void Watch(Epoll epoll)
     {
         lock (_gate)
         {
             _epolls.Add(epoll);
-            EpollWaiter.Add(epoll, _news.Descriptor, EpollWaiter.RoutesKey);
+            epoll.Add(_news.Descriptor, RoutesKey);
             if (_open is { } open)
             {
                 Register(epoll, open);
@@ -216,7 +224,7 @@ internal sealed class UdpSocket : IUdpSocket
         }
     }
 
-    internal void Unwatch(FileDescriptor epoll)
+    internal void Unwatch(Epoll epoll)
     {
         lock (_gate)
         {
@@ -228,45 +236,41 @@ internal sealed class UdpSocket : IUdpSocket
         }
     }
 
-    /// <summary>The waiter saw that there is something to receive.</summary>
-    internal void Expect(bool ipv6)
+    /// <summary>A waiter was told this of something that <see cref="Watch"/> gave it.</summary>
+    internal Readiness Note(in EpollEvent told)
     {
-        if (ipv6)
+        switch (told.Key)
         {
-            _expects6 = true;
+            case RoutesKey:
+                _news.Read();
+                return Readiness.None;
+            case LanesKey:
+                _expectsLaneErrors = true;
+                break;
+            case TooBigKey:
+                _tooBigIsDeaf = true;
+                _expectsTooBig = true;
+                break;
+            case V4Key:
+                _expects4 = true;
+                if ((told.Events & Libc.EPOLLERR) != 0)
+                {
+                    _expectsErrors4 = true;
+                }
+
+                break;
+            case V6Key:
+                _expects6 = true;
+                if ((told.Events & Libc.EPOLLERR) != 0)
+                {
+                    _expectsErrors6 = true;
+                }
+
+                break;
         }
-        else
-        {
-            _expects4 = true;
-        }
+
+        return Readiness.Udp;
     }
-
-    /// <summary>The waiter saw that the error queue of a common socket is not empty.</summary>
-    internal void ExpectErrors(bool ipv6)
-    {
-        if (ipv6)
-        {
-            _expectsErrors6 = true;
-        }
-        else
-        {
-            _expectsErrors4 = true;
-        }
-    }
-
-    /// <summary>The waiter saw that the error queue of a lane is not empty.</summary>
-    internal void ExpectLaneErrors() => _expectsLaneErrors = true;
-
-    /// <summary>The waiter saw that the raw socket for "packet too big" has something.</summary>
-    internal void ExpectTooBig()
-    {
-        _tooBigIsDeaf = true;
-        _expectsTooBig = true;
-    }
-
-
-    /// <summary>The waiter saw that routes changed.</summary>
-    internal void ReadRouteNews() => _news.Read();
 
     /// <summary>For tests that look at the options.</summary>
     internal SocketPair? Sockets => _open;
@@ -279,32 +283,32 @@ internal sealed class UdpSocket : IUdpSocket
         _news.BeginAnew();
     }
 
-    private static void Register(FileDescriptor epoll, SocketPair pair)
+    private static void Register(Epoll epoll, SocketPair pair)
     {
-        EpollWaiter.Add(epoll, pair.V4, EpollWaiter.Udp4Key);
-        EpollWaiter.Add(epoll, pair.V6, EpollWaiter.Udp6Key);
-        EpollWaiter.Add(epoll, pair.Lanes.Errors, EpollWaiter.LanesKey);
-        EpollWaiter.Add(epoll, pair.Raw?.TooBig, EpollWaiter.TooBigKey, TooBigEvents);
+        epoll.Add(pair.V4, V4Key);
+        epoll.Add(pair.V6, V6Key);
+        epoll.Add(pair.Lanes.Errors?.Descriptor, LanesKey);
+        epoll.Add(pair.Raw?.TooBig, TooBigKey, TooBigEvents);
     }
 
-    private static void Unregister(FileDescriptor epoll, SocketPair pair)
+    private static void Unregister(Epoll epoll, SocketPair pair)
     {
-        EpollWaiter.Remove(epoll, pair.V4);
-        EpollWaiter.Remove(epoll, pair.V6);
-        EpollWaiter.Remove(epoll, pair.Lanes.Errors);
-        EpollWaiter.Remove(epoll, pair.Raw?.TooBig);
+        epoll.Remove(pair.V4);
+        epoll.Remove(pair.V6);
+        epoll.Remove(pair.Lanes.Errors?.Descriptor);
+        epoll.Remove(pair.Raw?.TooBig);
     }
 
     /// <summary>While the sockets are open: the raw ones come or go.</summary>
     private void Listen(SocketPair open, bool on)
     {
-        foreach (FileDescriptor epoll in _epolls)
+        foreach (Epoll epoll in _epolls)
         {
             Unregister(epoll, open);
         }
 
         open.Listen(on, _features);
-        foreach (FileDescriptor epoll in _epolls)
+        foreach (Epoll epoll in _epolls)
         {
             Register(epoll, open);
         }
@@ -371,9 +375,9 @@ internal sealed class UdpSocket : IUdpSocket
             lock (_gate)
             {
                 _tooBigIsDeaf = false;
-                foreach (FileDescriptor epoll in _epolls)
+                foreach (Epoll epoll in _epolls)
                 {
-                    EpollWaiter.Arm(epoll, _open?.Raw?.TooBig, EpollWaiter.TooBigKey, TooBigEvents);
+                    epoll.Modify(_open?.Raw?.TooBig, TooBigKey, TooBigEvents);
                 }
             }
         }
@@ -386,7 +390,7 @@ internal sealed class UdpSocket : IUdpSocket
             return;
         }
 
-        foreach (FileDescriptor epoll in _epolls)
+        foreach (Epoll epoll in _epolls)
         {
             Unregister(epoll, pair);
         }

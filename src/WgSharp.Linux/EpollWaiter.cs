@@ -13,7 +13,7 @@ namespace WgSharp.Linux;
 /// </summary>
 internal sealed unsafe class EpollWaiter : IWaiter
 {
-    // The keys of the UDP sockets are theirs (UdpSocket.FirstKey).
+    // The keys of the UDP sockets are theirs (UdpWatch.FirstKey).
     private const ulong WakeKey = 1;
     private const ulong TimerKey = 2;
     private const ulong TunKey = 3;

@@ -277,12 +277,12 @@ internal sealed class PeerTimers
 
     private Instant Earliest()
     {
-        Instant earliest = Min(_zeroKeyMaterial, _retransmit);
-        earliest = Min(earliest, _forgetInitiation);
-        earliest = Min(earliest, _activity.NewHandshakeDeadline);
-        earliest = Min(earliest, PassiveKeepaliveDeadline);
-        earliest = Min(earliest, ExtraKeepaliveDeadline);
-        return Min(earliest, PersistentKeepaliveDeadline);
+        Instant earliest = Instant.Min(_zeroKeyMaterial, _retransmit);
+        earliest = Instant.Min(earliest, _forgetInitiation);
+        earliest = Instant.Min(earliest, _activity.NewHandshakeDeadline);
+        earliest = Instant.Min(earliest, PassiveKeepaliveDeadline);
+        earliest = Instant.Min(earliest, ExtraKeepaliveDeadline);
+        return Instant.Min(earliest, PersistentKeepaliveDeadline);
     }
 
     private Instant PassiveKeepaliveDeadline => After(_activity.DataReceived, Limits.KeepaliveTimeout);
@@ -320,8 +320,6 @@ internal sealed class PeerTimers
     }
 
     private static Instant After(Instant from, TimeSpan span) => from == Instant.Never ? Instant.Never : from + span;
-
-    private static Instant Min(Instant left, Instant right) => left < right ? left : right;
 }
 
 /// <summary>

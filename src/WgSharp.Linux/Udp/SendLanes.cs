@@ -35,7 +35,7 @@ internal sealed class SendLane(SendLanes owner)
 
     internal FileDescriptor? Of(bool ipv6) => Volatile.Read(ref (ipv6 ? ref _v6 : ref _v4));
 
-    internal void Equip(bool ipv6, FileDescriptor socket) => Volatile.Write(ref (ipv6 ? ref _v6 : ref _v4), socket);
+    internal void SetSocket(bool ipv6, FileDescriptor socket) => Volatile.Write(ref (ipv6 ? ref _v6 : ref _v4), socket);
 
     /// <summary>What became of a vector that was sent through it.</summary>
     internal void Note(int taken, bool full, Instant now)
@@ -129,11 +129,11 @@ internal sealed class SendLanes : IDisposable
 
             if (peer.SendShare is SendLane own && ReferenceEquals(own.Owner, this))
             {
-                return TryEquip(own, ipv6, now) ? own : null;
+                return TryOpenSocket(own, ipv6, now) ? own : null;
             }
 
             SendLane? lane = _spare.Count > 0 ? _spare.Pop() : _taken.Count < MaxLanes ? new SendLane(this) : Reclaim(now);
-            if (lane is null || !TryEquip(lane, ipv6, now))
+            if (lane is null || !TryOpenSocket(lane, ipv6, now))
             {
                 if (lane is not null)
                 {
@@ -157,7 +157,7 @@ internal sealed class SendLanes : IDisposable
         lock (_gate)
         {
             _handshakes ??= new SendLane(this);
-            return !_isClosed && TryEquip(_handshakes, ipv6, now) ? _handshakes : null;
+            return !_isClosed && TryOpenSocket(_handshakes, ipv6, now) ? _handshakes : null;
         }
     }
 
@@ -286,7 +286,7 @@ internal sealed class SendLanes : IDisposable
         return idle;
     }
 
-    private bool TryEquip(SendLane lane, bool ipv6, Instant now)
+    private bool TryOpenSocket(SendLane lane, bool ipv6, Instant now)
     {
         if (lane.Of(ipv6) is not null)
         {
@@ -310,7 +310,7 @@ internal sealed class SendLanes : IDisposable
         // Errors only; they are reported without being asked for.
         Errors?.Add(socket, (ulong)_sockets.Count, events: 0);
         _sockets.Add((socket, ipv6));
-        lane.Equip(ipv6, socket);
+        lane.SetSocket(ipv6, socket);
         return true;
     }
 }

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Crypto;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Control;
 
 /// <summary>A hub's control loop, turn by turn on virtual time that only its socket spends: too much of one kind of work, and everybody else.</summary>
 public sealed class ControlLoopTests : IDisposable

@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Control;
 
 /// <summary>When what a successor needs is written down, and what becomes of it where that fails.</summary>
 public sealed class ConfigurationKeeperTests : IDisposable

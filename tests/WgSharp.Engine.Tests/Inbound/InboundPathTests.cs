@@ -3,7 +3,7 @@ using WgSharp.Engine.Tests.Offload;
 using WgSharp.Protocol;
 using WgSharp.Protocol.Tests;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Inbound;
 
 /// <summary>What B makes of what arrives, train by train; A is only the one who could have sealed it.</summary>
 public sealed class InboundPathTests : DataPathFixture

@@ -52,6 +52,19 @@ AllowedIPs = 10.78.0.0/16"
 	note "a ping after setconf comes back"
 }
 
+# The key comes by PostUp, when the link is up already, as wg-quick(8) has it: with a keepalive, the handshake begins by itself all the same.
+scenario_private_key_by_post_up() {
+	cable wgsharp
+	new_key a
+	new_key b
+	configuration b '' | up b wg0
+	configuration a 10.0.0.2:2 | sed "s|^PrivateKey.*|PostUp = wg set %i private-key $(secret a "${key[a]}")|" >"$lab/post-up.conf"
+	echo 'PersistentKeepalive = 25' >>"$lab/post-up.conf"
+	up a wg0 <"$lab/post-up.conf"
+	await 4 "there is a session though nobody has anything to say" in_session a
+}
+in_session() { [[ $(on "$1" wg show wg0 latest-handshakes | cut -f 2) -gt 0 ]]; } # host
+
 # wg-quick save, strip and SaveConfig.
 scenario_wg_quick_save_and_strip() {
 	cable wgsharp

@@ -21,7 +21,7 @@ internal sealed partial class Device
 
     /// <summary>
     /// Applies a parsed configuration: the whole of it, or nothing where it throws. Peers whose keepalive went 0→n while the link is up
-    /// have a timer due afterwards, peers with something staged are queued. Keys are copied.
+    /// have a timer due afterwards, all with a keepalive if the link was up without a private key; peers with something staged are queued. Keys are copied.
     /// </summary>
     /// <exception cref="ConfigurationException">More peers than MaxPeers.</exception>
     public void Apply(DeviceConfiguration configuration, Moment moment)
@@ -44,6 +44,7 @@ internal sealed partial class Device
             RemoveAllPeers();
         }
 
+        bool hadNoKey = _identity is null;
         if (configuration.RemovePrivateKey)
         {
             SetIdentity(null);
@@ -54,6 +55,12 @@ internal sealed partial class Device
         }
 
         var keepalives = new FirstKeepalives(moment.Now);
+        if (hadNoKey && _identity is not null && _linkIsUp)
+        {
+            // `PostUp = wg set %i private-key FILE` comes when the link is up; the kernel module then waits for somebody who has something to send.
+            BeginToSend(ref keepalives);
+        }
+
         foreach (PeerConfiguration peer in configuration.Peers)
         {
             Apply(peer, ref keepalives);

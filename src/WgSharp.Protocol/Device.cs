@@ -172,17 +172,25 @@ internal sealed partial class Device : IDisposable
 
         _linkIsUp = true;
         var keepalives = new FirstKeepalives(moment.Now);
+        BeginToSend(ref keepalives);
+        foreach (Peer peer in _peers)
+        {
+            if (peer.HadSession)
+            {
+                peer.HadSession = false;
+                QueueWork(peer, PeerWork.Handshake);
+            }
+        }
+    }
+
+    private void BeginToSend(ref FirstKeepalives keepalives)
+    {
         foreach (Peer peer in _peers)
         {
             peer.Timers.NoteInitiationPossible();
             keepalives.Count += peer.Timers.StartPersistentKeepalive(keepalives.Next) ? 1 : 0;
             Plan(peer);
             QueueIfStaged(peer);
-            if (peer.HadSession)
-            {
-                peer.HadSession = false;
-                QueueWork(peer, PeerWork.Handshake);
-            }
         }
     }
 

@@ -187,8 +187,10 @@ internal sealed class ModelDevice
 
         if (set.Identity is { } identity)
         {
+            bool hadNone = Identity is null;
             Identity = identity >= 0 ? identity : null;
             Peers.RemoveAll(peer => peer.Key == Identity);
+            Peers.ForEach(peer => peer.KeepaliveDue |= hadNone && Identity is not null && IsUp && peer.Keepalive > 0);
         }
 
         foreach (PeerStep peer in set.Peers)

@@ -53,6 +53,10 @@ _wgsharp() {
 		_wgsharp_command "${COMP_WORDS[1]}" "$prev" "$cur"
 		return
 	fi
+	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == replace ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "--back --dry-run --yes --force --help" -- "$cur")
+		return
+	fi
 	case $prev in
 	--disable)
 		before=
@@ -74,7 +78,7 @@ _wgsharp() {
 		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace
 		return
 	fi
-	[[ $COMP_CWORD -gt 1 ]] || mapfile -t COMPREPLY < <(compgen -W "doctor status metrics" -- "$cur")
+	[[ $COMP_CWORD -gt 1 ]] || mapfile -t COMPREPLY < <(compgen -W "doctor status metrics replace" -- "$cur")
 	# Interfaces that are configured and do not exist yet.
 	for file in /etc/wireguard/"$cur"*.conf /etc/wgsharp/"$cur"*.conf; do
 		file=${file##*/} file=${file%.conf}

@@ -1,5 +1,3 @@
-using WgSharp.Doctor;
-
 namespace WgSharp.Replace;
 
 /// <summary>What is going to be done, and why.</summary>

@@ -44,46 +44,52 @@ status=0
 consult() {
 	status=0
 	on "$patient" "${wears[@]}" "${limited[@]}" "${doctor[@]:-$WGSHARP}" doctor "$lab/$patient/wg0.conf" --json >"$lab/findings" 2>"$lab/said" || status=$?
-}
-doctor=()
-
-of_findings() { # field [id] : one per line
 	python3 -c '
 import json, sys
 for finding in json.load(open(sys.argv[1]))["findings"]:
-    if len(sys.argv) < 4 or finding["id"] == sys.argv[3]:
-        print(" ".join(str(finding[field]) for field in sys.argv[2].split(",")))' "$lab/findings" "$@"
+    print("\t".join(finding[field] or "-" for field in sys.argv[2:]))' "$lab/findings" "${fields[@]}" >"$lab/found"
+}
+doctor=()
+
+# What was found: a line for each, fields by tabs, in the order of $fields.
+fields=(id level about wrong command elsewhere)
+of_findings() { # field : one per line
+	local number
+	for number in "${!fields[@]}"; do
+		[[ ${fields[number]} != "$1" ]] || cut -f $((number + 1)) "$lab/found"
+	done
 }
 
 healthy() { # [what was done]
 	consult
-	check "${1:-before}: status, findings" "$status $(cat "$lab/said")$(of_findings id,wrong)" == '0 '
+	check "${1:-before}: status, findings" "$status $(cat "$lab/said")$(cut -f 1,4 "$lab/found")" == '0 '
 }
 
 # finds WHAT fault|warning ID... : exactly these, in this order
 finds() {
-	local level=$2 wanted=1 ids
+	local level=$2 wanted=1 ids what command otherwise
 	[[ $level == fault ]] || wanted=3
 	consult
 	ids=$(of_findings id | tr '\n' ' ')
 	check "$1: status" "$status $(cat "$lab/said")" == "$wanted "
 	check "found" "$ids" == "${*:3} "
 	check "levels" "$(of_findings level | sort -u)" == "$level"
-	of_findings wrong | sed 's/^/    /' >&3
-	of_findings command,elsewhere | sed 's/^/    -> /' >&3
+	while IFS=$'\t' read -r _ _ _ what command otherwise; do
+		note "    $what -> ${command#-}${otherwise#-}"
+	done <"$lab/found"
 }
 
 # Runs all commands that the doctor named.
 mend() {
 	local command
 	while read -r command; do
-		[[ $command != None ]] || fail "it names no command"
-		on "$patient" bash -c "$command" >"$lab/mended" 2>&1 || fail "$command: $(cat "$lab/mended")"
+		[[ $command != - ]] || fail "it names no command"
+		on "$patient" bash -c "$command" </dev/null >"$lab/mended" 2>&1 || fail "$command: $(cat "$lab/mended")"
 	done < <(of_findings command)
 	healthy "after its own command"
 }
 
-elsewhere() { check "it names no command" "$(of_findings command | sort -u)" == None; }
+elsewhere() { check "it names no command" "$(of_findings command | sort -u)" == -; }
 
 quick_works() { # : wg-quick up and down, as the doctor was started
 	on "$patient" "${wears[@]}" "${limited[@]}" wg-quick up "$lab/$patient/wg0.conf" >"$lab/quick" 2>&1 || return 1
@@ -93,7 +99,7 @@ quick_works() { # : wg-quick up and down, as the doctor was started
 # ---- devices and rights ----------------------------------------------------------------------------------------
 
 # /dev/net/tun missing, not to be opened, without a driver; TUNSETIFF refused; /dev/null missing.
-# limit: 120
+# limit: 300
 scenario_doctor_devices() {
 	admit
 	healthy
@@ -135,7 +141,7 @@ scenario_doctor_devices() {
 }
 
 # CAP_NET_ADMIN, CAP_NET_RAW where peers have IPv6, CAP_NET_BIND_SERVICE for a port below 1024.
-# limit: 120
+# limit: 300
 scenario_doctor_capabilities() {
 	admit
 	limited=(setpriv --bounding-set -net_admin --inh-caps -net_admin)
@@ -157,7 +163,7 @@ scenario_doctor_capabilities() {
 # ---- the daemon's process --------------------------------------------------------------------------------------
 
 # No libsodium; limits on address space, files, locked memory; a wrong setting; a clock that has gone back.
-# limit: 180
+# limit: 300
 scenario_doctor_process() {
 	admit
 	mkdir "$lab/bin"
@@ -196,7 +202,7 @@ scenario_doctor_process() {
 }
 
 # Control groups with little memory, or few tasks.
-# limit: 120
+# limit: 300
 scenario_doctor_control_groups() {
 	admit
 	small_group memory
@@ -251,7 +257,7 @@ memory_of() { on "$patient" sh -c 'if [ -e "$1/memory.max" ]; then echo "$2" >"$
 # ---- wg-quick --------------------------------------------------------------------------------------------------
 
 # /sys/module/wireguard of the host, the variable that sudo strips, a program that is not in root's PATH, programs that are missing, a wrong line.
-# limit: 180
+# limit: 300
 scenario_doctor_wg_quick() {
 	admit
 	if [[ $QUICK != "$(type -P wg-quick)" ]]; then
@@ -291,9 +297,9 @@ scenario_doctor_wg_quick() {
 	on "$patient" rm -f /usr/sbin/ufw
 	finds "a command that is not installed" fault programs
 	prescribe
-	on "$patient" rm /usr/bin/wg
+	on "$patient" mv /usr/bin/wg /usr/bin/wg.off
 	finds "no wg" fault programs
-	on "$patient" cp "$(type -P busybox)" /usr/bin/wg
+	on "$patient" mv /usr/bin/wg.off /usr/bin/wg
 
 	prescribe 'Adress = 10.7.0.3/24'
 	printf '%s\n' 'AllowedIPs = 10.7.0.0/33' 'Endpoint = 10.0.0.2' 'whatever' >>"$lab/$patient/wg0.conf"
@@ -315,7 +321,7 @@ attempt_doctor() {
 # ---- the firewall ----------------------------------------------------------------------------------------------
 
 # nft is installed and the kernel has no nf_tables; neither has it ip_tables; what the file's own rules need.
-# limit: 180
+# limit: 300
 scenario_doctor_firewall() {
 	admit
 	takes_everything
@@ -323,7 +329,6 @@ scenario_doctor_firewall() {
 	limited=("$library/without.py" nf_tables)
 	finds "0.0.0.0/0, nft installed, no nf_tables" fault firewall
 	[[ $QUICK != "$(type -P wg-quick)" ]] || refuses quick_works
-	on "$patient" "${wears[@]}" ip link delete wg0 2>/dev/null || true
 	mend
 	if [[ $QUICK == "$(type -P wg-quick)" ]]; then
 		quick_works || fail "wg-quick: $(cat "$lab/quick")"
@@ -352,7 +357,7 @@ scenario_doctor_firewall() {
 # ---- routes ----------------------------------------------------------------------------------------------------
 
 # suppress_prefixlength, src_valid_mark, rp_filter, ip_forward, IPv6 switched off.
-# limit: 180
+# limit: 300
 scenario_doctor_routes() {
 	admit
 	takes_everything
@@ -372,8 +377,6 @@ scenario_doctor_routes() {
 	on "$patient" mount -o remount,bind,ro /proc/sys
 	finds "/proc/sys not to be written to" fault src-valid-mark
 	refuses quick_works
-	on "$patient" ip link delete wg0 2>/dev/null || true
-	on "$patient" sh -c 'ip -6 rule flush; ip -6 rule add pref 32766 table main; ip rule flush; ip rule add pref 32766 table main; ip rule add pref 32767 table default; nft flush ruleset' 2>/dev/null || true
 	mend
 
 	prescribe 'Table = off'
@@ -394,7 +397,6 @@ scenario_doctor_routes() {
 	on "$patient" sysctl -q net.ipv6.conf.default.disable_ipv6=1
 	finds "an IPv6 address where IPv6 is off" fault ipv6-off
 	refuses quick_works
-	on "$patient" ip link delete wg0 2>/dev/null || true
 	mend
 	quick_works || fail "wg-quick: $(cat "$lab/quick")"
 	prescribe
@@ -407,7 +409,7 @@ scenario_doctor_routes() {
 # ---- port and MTU ----------------------------------------------------------------------------------------------
 
 # A port that another program has; MTUs.
-# limit: 120
+# limit: 300
 scenario_doctor_port_and_mtu() {
 	local other
 	admit
@@ -450,7 +452,7 @@ scenario_doctor_port_and_mtu() {
 # ---- leftovers -------------------------------------------------------------------------------------------------
 
 # The daemon is killed: rules, firewall and socket of wg-quick's tunnel for everything stay. Each by the command that takes it away.
-# limit: 120
+# limit: 300
 scenario_doctor_leftovers() {
 	admit
 	takes_everything
@@ -479,7 +481,7 @@ no_link() { ! on "$patient" test -e /sys/class/net/wg0; }
 # A server that boots: systemd's drop-in decides what wg-quick's unit starts. Healthy before and while the tunnel is up; without the drop-in the doctor
 # says so, makes it by its own command, and the unit works.
 # machines: debian
-# limit: 120
+# limit: 300
 scenario_doctor_on_a_server() {
 	host peer none
 	host vps wgsharp

@@ -23,7 +23,7 @@ reader() { # host
 # limit: 150
 scenario_readme_tutorial() {
 	local name
-	local -A file=([vps]=2 [home]=3) public=()
+	local -A file=([vps]=2 [home]=3) private=() public=()
 	host net none
 	host vps none
 	host nat none
@@ -45,12 +45,14 @@ scenario_readme_tutorial() {
 	network home <<<'eth0 192.168.1.2/24 192.168.1.1'
 	for name in vps home; do
 		boot "$name"
-		public[$name]=$(on "$name" sh -ec "cd /root; $(step 1)" 2>"$lab/$name/step1" | tail -n 1) || fail "step 1: $(cat "$lab/$name/step1")"
-		check "step 1 prints a public key ($name)" "${public[$name]}" =~ '^[A-Za-z0-9+/]{43}=$'
-		check "the private one is root's only" "$(on "$name" stat -c %a /etc/wireguard/key)" == 600
+		on "$name" sh -ec "cd /root; $(step 1)" 2>&1 | cat >"$lab/$name/keys" || fail "step 1: $(cat "$lab/$name/keys")"
+		private[$name]=$(tail -n 2 "$lab/$name/keys" | head -n 1) public[$name]=$(tail -n 1 "$lab/$name/keys")
+		check "step 1 ($name): the keys printed belong together" "$(wg pubkey <<<"${private[$name]}")" == "${public[$name]}"
 	done
 	for name in vps home; do
-		step "${file[$name]}" | sed "s|HOME'S-PUBLIC-KEY|${public[home]}|; s|THE-VPS'S-PUBLIC-KEY|${public[vps]}|" | feed "$name" tee /etc/wireguard/wg0.conf >/dev/null
+		step "${file[$name]}" | sed -E "s#HOME'S-PUBLIC-KEY#${public[home]}#; s#THE-VPS'S-PUBLIC-KEY#${public[vps]}#; s#(HOME|THE-VPS)'S-PRIVATE-KEY#${private[$name]}#" |
+			feed "$name" sh -c 'cat >/etc/wireguard/wg0.conf'
+		check "the file with the key is root's only ($name)" "$(on "$name" stat -c %a /etc/wireguard/wg0.conf)" == 600
 		on "$name" sh -ec "$(step 4)" 2>"$lab/$name/step4" || fail "step 4 ($name): $(cat "$lab/$name/step4")"
 	done
 	serve_page

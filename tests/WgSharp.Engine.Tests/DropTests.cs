@@ -79,6 +79,20 @@ public sealed class DropTests : FittedPathFixture
     }
 
     [Fact]
+    public void Handshake_messages_for_another_key()
+    {
+        foreach (int length in (int[])[MessageSize.HandshakeInitiation, MessageSize.HandshakeResponse])
+        {
+            byte[] message = new byte[length];
+            message[0] = length == MessageSize.HandshakeInitiation ? (byte)1 : (byte)2;
+            _udp.Put(message);
+            Receive();
+        }
+
+        Assert.Equal("WrongMac 2", _in.Drops.ToString());
+    }
+
+    [Fact]
     public void Forged_replayed_and_late_messages()
     {
         _tunA.Packets = [Good, Good, Good];

@@ -49,10 +49,13 @@ internal sealed class DevicePair
     /// <summary>Time passes, and what was due is taken and thrown away.</summary>
     public void Advance(TimeSpan span)
     {
-        Moment = new Moment(Moment.Now + span, new UnixTime((new Instant(Moment.Wall.Nanoseconds) + span).Nanoseconds));
+        Skip(span);
         A.Note(Attention.None);
         B.Note(Attention.None);
     }
+
+    /// <summary>Time passes, and what is due waits for the test.</summary>
+    public void Skip(TimeSpan span) => Moment = new Moment(Moment.Now + span, new UnixTime((new Instant(Moment.Wall.Nanoseconds) + span).Nanoseconds));
 
     /// <summary>The wall clock jumps.</summary>
     public void SetWallForward(TimeSpan span) => Moment = Moment with { Wall = new UnixTime((new Instant(Moment.Wall.Nanoseconds) + span).Nanoseconds) };

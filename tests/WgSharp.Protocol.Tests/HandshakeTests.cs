@@ -240,11 +240,7 @@ public sealed class HandshakeTests
     public void A_peer_of_low_order_gets_no_initiation_leaves_none_behind_and_may_be_asked_for_again_in_five_seconds()
     {
         var pair = new DevicePair();
-        byte[] one = new byte[PublicKey.Size];
-        one[0] = 1;
-        var lowOrder = new PublicKey(one);
-        pair.A.Configure(lowOrder, peer => peer.Endpoint = pair.B.Address);
-        Peer peer = pair.A.Device.Peers.Single(other => other.PublicKey == lowOrder);
+        Peer peer = AddPeerOfLowOrder(pair);
         for (int i = 0; i < 2; i++)
         {
             Moment moment = pair.Moment with { Now = pair.Now + (Limits.RekeyTimeout * i) };
@@ -254,6 +250,261 @@ public sealed class HandshakeTests
             Assert.Equal(0, pair.A.Device.IndexCount);
             Assert.False(peer.WantsHandshake(moment.Now + JustUnder(Limits.RekeyTimeout)));
         }
+    }
+
+    [Fact]
+    public void Who_tried_in_vain_without_being_asked_need_not_be_asked_for_five_seconds_either()
+    {
+        var lost = new DevicePair(knowsEndpoints: false);
+        Assert.False(TryInitiate(lost));
+        Assert.False(lost.A.Peer.WantsHandshake(lost.Now + JustUnder(Limits.RekeyTimeout)));
+        Assert.True(lost.A.Peer.WantsHandshake(lost.Now + Limits.RekeyTimeout));
+
+        var pair = new DevicePair();
+        Peer peer = AddPeerOfLowOrder(pair);
+        Assert.False(pair.A.Device.TryCreateInitiation(peer, retry: false, pair.Moment, new byte[148]));
+        Assert.False(peer.WantsHandshake(pair.Now + JustUnder(Limits.RekeyTimeout)));
+        Assert.True(peer.WantsHandshake(pair.Now + Limits.RekeyTimeout));
+    }
+
+    [Fact]
+    public void Repetitions_are_counted_to_nineteen_and_from_the_start_once_somebody_asks()
+    {
+        var pair = new DevicePair();
+        pair.A.Initiation();
+        Assert.Equal(19, Repeat(pair, 100));
+
+        pair.A.Initiation();
+        Assert.Equal(7, Repeat(pair, 7));
+        pair.Skip(Limits.RekeyTimeout);
+        pair.A.Initiation();
+        Assert.Equal(19, Repeat(pair, 100));
+    }
+
+    [Fact]
+    public void The_device_knows_when_to_repeat_an_initiation_that_was_made_and_not_sent_yet()
+    {
+        var pair = new DevicePair();
+        Assert.Equal(Instant.Never, pair.A.Device.NextDeadline);
+        Assert.True(TryInitiate(pair));
+        Assert.InRange(pair.A.Device.NextDeadline - (pair.Now + Limits.RekeyTimeout), TimeSpan.Zero, Limits.RekeyTimeoutJitterMax);
+    }
+
+    [Fact]
+    public void A_handshake_message_puts_off_the_persistent_keepalive_as_any_message()
+    {
+        DevicePair pair = DevicePair.WithSession();
+        pair.A.Configure(pair.B.PublicKey, peer => peer.PersistentKeepaliveInterval = 25);
+        pair.Advance(TimeSpan.Zero);
+        Assert.Equal(pair.Now + TimeSpan.FromSeconds(25), pair.A.Device.NextDeadline);
+        pair.Skip(TimeSpan.FromSeconds(10));
+        pair.A.Device.NoteHandshakeSent(pair.A.Peer, MessageSize.HandshakeResponse, pair.Moment);
+        Assert.Equal(pair.Now + TimeSpan.FromSeconds(25), pair.A.Device.NextDeadline);
+    }
+
+    // ---- what is in it ----
+
+    /// <summary>Two ends of ours would agree on anything. Here the other end is the whitepaper's, token by token (section 5.4).</summary>
+    [Fact]
+    public void Whoever_takes_every_step_of_the_whitepaper_can_answer_us_and_has_our_keys()
+    {
+        const int seed = 5;
+        var pair = new DevicePair(seed);
+        byte[] psk = new byte[PresharedKey.Size];
+        new SeededRandom(seed).Fill(psk);
+        byte[] initiation = pair.A.Initiation();
+        var theirs = new PublicKey(initiation.AsSpan(8, PublicKey.Size));
+        byte[] stateBytes = new byte[SymmetricState.Size];
+        var state = new SymmetricState(stateBytes);
+        state.Initialize("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"u8, "WireGuard v1 zx2c4 Jason@zx2c4.com"u8);
+        state.MixHash(pair.B.PublicKey.Span);
+
+        // e, es, s, ss, {t}
+        state.MixHash(theirs.Span);
+        state.MixKey(theirs.Span);
+        Agree(pair.B.PrivateKey, theirs);
+        byte[] initiator = new byte[PublicKey.Size];
+        Assert.True(state.TryOpen(initiation.AsSpan(40, 48), initiator));
+        Assert.Equal(pair.A.PublicKey.Span, initiator);
+        Agree(pair.B.PrivateKey, pair.A.PublicKey);
+        Assert.True(state.TryOpen(initiation.AsSpan(88, 28), new byte[Tai64n.Size]));
+
+        // e, ee, se, psk, {}
+        using var ephemeral = new PrivateKey([.. Enumerable.Repeat((byte)9, PrivateKey.Size)]);
+        byte[] response = new byte[MessageSize.HandshakeResponse];
+        response[0] = (byte)MessageType.HandshakeResponse;
+        response[4] = 77; // its index
+        initiation.AsSpan(4, 4).CopyTo(response.AsSpan(8));
+        Span<byte> ours = response.AsSpan(12, PublicKey.Size);
+        X25519.PublicKeyOf(ephemeral).Span.CopyTo(ours);
+        state.MixHash(ours);
+        state.MixKey(ours);
+        Agree(ephemeral, theirs);
+        Agree(ephemeral, pair.A.PublicKey);
+        state.MixPsk(psk);
+        state.Seal([], response.AsSpan(44, MessageSize.Tag));
+        Resign(pair.A, response);
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(response, pair.B.Address));
+
+        byte[] fromInitiator = new byte[32];
+        state.Split(fromInitiator, new byte[32]);
+        AssertSealsWith(fromInitiator, pair.A.Peer.Keypairs.Current!);
+
+        void Agree(PrivateKey privateKey, PublicKey publicKey)
+        {
+            Span<byte> shared = stackalloc byte[32];
+            Assert.True(X25519.TrySharedSecret(privateKey, publicKey, shared));
+            new SymmetricState(stateBytes).MixKey(shared);
+        }
+    }
+
+    [Fact]
+    public void Every_handshake_message_has_an_ephemeral_key_of_its_own()
+    {
+        var pair = new DevicePair();
+        var ephemerals = new HashSet<string>(StringComparer.Ordinal);
+        for (int i = 0; i < 3; i++)
+        {
+            byte[] initiation = pair.A.Initiation();
+            Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(initiation, pair.A.Address));
+            Assert.True(ephemerals.Add(Convert.ToHexString(initiation.AsSpan(8, PublicKey.Size))));
+            Assert.True(ephemerals.Add(Convert.ToHexString(pair.B.Reply.AsSpan(12, PublicKey.Size))));
+            pair.Advance(Limits.RekeyTimeout);
+        }
+    }
+
+    [Fact]
+    public void Each_direction_of_each_session_has_a_key_of_its_own()
+    {
+        var sealedBy = new HashSet<string>(StringComparer.Ordinal);
+        DevicePair pair = DevicePair.WithSession();
+        Keypair former = pair.A.Peer.Keypairs.Current!;
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        foreach (Keypair keypair in (Keypair[])[former, pair.A.Peer.Keypairs.Current!])
+        {
+            foreach (AeadKey key in (AeadKey[])[keypair.SendKey, keypair.ReceiveKey])
+            {
+                byte[] message = new byte[32];
+                key.Seal(message, [new AeadPacket { Length = 16 }]);
+                Assert.True(sealedBy.Add(Convert.ToHexString(message)));
+            }
+        }
+    }
+
+    [Fact]
+    public void Ends_whose_preshared_keys_differ_get_no_session()
+    {
+        var pair = new DevicePair();
+        using var other = new PresharedKey([.. Enumerable.Repeat((byte)7, PresharedKey.Size)]);
+        pair.B.Configure(pair.A.PublicKey, peer => peer.PresharedKey = other);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.Dropped, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        pair.A.Configure(pair.B.PublicKey, peer => peer.PresharedKey = other);
+        pair.Advance(Limits.RekeyTimeout);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(3600)]
+    public void A_wall_clock_that_stands_still_or_is_set_back_makes_nobody_deaf_to_us(int secondsBack)
+    {
+        var pair = new DevicePair();
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        pair.Advance(Limits.RekeyTimeout);
+        pair.SetWallForward((Limits.RekeyTimeout + TimeSpan.FromSeconds(secondsBack)) * -1);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+    }
+
+    [Fact]
+    public void A_response_for_another_index_than_the_initiations_is_none()
+    {
+        var pair = new DevicePair();
+        using var identity = new StaticIdentity(pair.A.PrivateKey);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        byte[] other = pair.B.Reply;
+        other[8] ^= 1;
+        Handshake handshake = pair.A.Peer.Handshake;
+        Assert.True(HandshakeResponse.TryParse(other, out HandshakeResponse response));
+        Assert.False(handshake.TryConsumeResponse(identity, response, pair.Now, out _));
+        Assert.True(handshake.IsInitiationOut);
+        Assert.True(HandshakeResponse.TryParse(pair.B.Reply, out response));
+        Assert.True(handshake.TryConsumeResponse(identity, response, pair.Now, out _));
+    }
+
+    [Fact]
+    public void Who_is_not_told_or_whose_ephemeral_key_has_low_order_is_nobody()
+    {
+        var pair = new DevicePair();
+        using var identity = new StaticIdentity(pair.B.PrivateKey);
+        byte[] initiation = pair.A.Initiation();
+        byte[] lowOrder = [.. initiation];
+        lowOrder.AsSpan(8, PublicKey.Size).Clear();
+        byte[] forged = [.. initiation];
+        forged[8 + PublicKey.Size] ^= 1;
+        Assert.Equal(pair.A.PublicKey, Initiator(initiation));
+        Assert.Null(Initiator(lowOrder));
+        Assert.Null(Initiator(forged));
+
+        PublicKey? Initiator(byte[] message)
+        {
+            Assert.True(HandshakeInitiation.TryParse(message, out HandshakeInitiation parsed));
+            return Handshake.TryOpenStatic(identity, parsed, new SymmetricState(new byte[SymmetricState.Size]), out PublicKey initiator) ? initiator : null;
+        }
+    }
+
+    // ---- sessions that go ----
+
+    [Fact]
+    public void Of_three_sessions_one_after_the_other_the_oldest_is_wiped_at_both_ends_and_its_index_free()
+    {
+        DevicePair pair = DevicePair.WithSession();
+        DeviceEnd[] ends = [pair.A, pair.B];
+        Keypair[] oldest = [.. ends.Select(end => end.Peer.Keypairs.Current!)];
+        for (int i = 0; i < 2; i++)
+        {
+            Assert.All(oldest, keypair => Assert.False(keypair.IsWiped));
+            Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+            Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
+            pair.B.Note(pair.B.Peer.NoteReceived(pair.B.Peer.Keypairs.Next!, 1, 32, carriesData: false, pair.Now));
+            pair.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        Assert.All(oldest, keypair => Assert.True(keypair.IsWiped));
+        Assert.Equal([2, 2], ends.Select(end => end.Device.IndexCount));
+    }
+
+    [Fact]
+    public void A_session_that_was_never_confirmed_is_wiped_by_the_next_one()
+    {
+        var pair = new DevicePair();
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
+        Keypair pending = pair.B.Peer.Keypairs.Next!;
+        pair.Advance(Limits.RekeyTimeout);
+        Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(retry: true), pair.A.Address));
+        Assert.True(pending.IsWiped);
+        Assert.Equal(1, pair.B.Device.IndexCount);
+    }
+
+    [Fact]
+    public void Another_private_key_ends_sending_with_the_session_before_the_last_one_too()
+    {
+        DevicePair pair = Crossed();
+        using var other = new PrivateKey([.. Enumerable.Repeat((byte)77, PrivateKey.Size)]);
+        pair.A.Apply(new DeviceConfiguration { PrivateKey = other });
+        Assert.False(pair.A.Peer.Keypairs.Previous!.MaySend(pair.Now));
+    }
+
+    [Fact]
+    public void With_another_private_key_nothing_is_due_for_the_handshake_that_was_under_way()
+    {
+        var pair = new DevicePair();
+        pair.A.Initiation();
+        using var other = new PrivateKey([.. Enumerable.Repeat((byte)77, PrivateKey.Size)]);
+        pair.A.Apply(new DeviceConfiguration { PrivateKey = other });
+        Assert.Equal(Instant.Never, pair.A.Device.NextDeadline);
     }
 
     // ---- both begin at once ----
@@ -282,6 +533,11 @@ public sealed class HandshakeTests
         pair.Advance(TimeSpan.FromSeconds(10));
         Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
         Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(pair.B.Reply, pair.B.Address));
+        Assert.False(pair.A.Peer.Keypairs.FollowsPeer);
+        Assert.False(pair.B.Peer.Keypairs.FollowsPeer);
+        pair.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(HandshakeOutcome.Respond, pair.A.Handle(pair.B.Initiation(), pair.B.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, pair.B.Handle(pair.A.Reply, pair.A.Address));
         Assert.False(pair.A.Peer.Keypairs.FollowsPeer);
         Assert.False(pair.B.Peer.Keypairs.FollowsPeer);
     }
@@ -370,10 +626,50 @@ public sealed class HandshakeTests
         Assert.True(TryInitiate(pair));
     }
 
+    private static void AssertSealsWith(byte[] key, Keypair keypair)
+    {
+        Assert.Equal(77u, keypair.RemoteIndex);
+        byte[] message = new byte[16 + MessageSize.Tag];
+        keypair.SendKey.Seal(message, [new AeadPacket { Length = 16, Counter = 3 }]);
+        byte[] expected = new byte[message.Length];
+        ChaCha20Poly1305.Seal(key, 3, new byte[16], [], expected);
+        Assert.Equal(expected, message);
+    }
+
     private static TimeSpan JustUnder(TimeSpan span) => span - new TimeSpan(1);
 
     private static bool TryInitiate(DevicePair pair, TimeSpan later = default) =>
         pair.A.Device.TryCreateInitiation(pair.A.Peer, retry: false, pair.Moment with { Now = pair.Now + later }, new byte[148]);
+
+    private static Peer AddPeerOfLowOrder(DevicePair pair)
+    {
+        byte[] one = new byte[PublicKey.Size];
+        one[0] = 1;
+        var lowOrder = new PublicKey(one);
+        pair.A.Configure(lowOrder, peer => peer.Endpoint = pair.B.Address);
+        return pair.A.Device.Peers.Single(other => other.PublicKey == lowOrder);
+    }
+
+    /// <summary>Nobody answers A: what is due is done.</summary>
+    /// <returns>How many initiations were sent until that was given up, or so many at the most.</returns>
+    private static int Repeat(DevicePair pair, int most)
+    {
+        int repetitions = 0;
+        while (repetitions < most)
+        {
+            pair.Skip(pair.A.Device.NextDeadline - pair.Now);
+            Assert.True(pair.A.Device.TryTakeDueTimer(pair.Moment, out Peer peer, out TimerAction action));
+            if (action != TimerAction.SendInitiation)
+            {
+                break;
+            }
+
+            Assert.True(pair.A.Device.TryCreateInitiation(peer, retry: true, pair.Moment, new byte[148]));
+            repetitions++;
+        }
+
+        return repetitions;
+    }
 
     private static DevicePair Crossed()
     {

@@ -130,6 +130,52 @@ public sealed class KeypairsTests
     }
 
     [Fact]
+    public void The_last_message_of_all_is_sent_and_none_after_it()
+    {
+        Keypair keypair = New(initiator: true);
+        keypair.SetSendCounter(Limits.RejectAfterMessages - 3);
+        Assert.False(keypair.TryReserve(4, After(1), out _));
+        Assert.True(keypair.MaySend(After(1)));
+        Assert.True(keypair.TryReserve(3, After(1), out ulong first));
+        Assert.Equal(Limits.RejectAfterMessages - 3, first);
+        Assert.False(keypair.MaySend(After(1)));
+        Assert.False(keypair.TryReserve(1, After(1), out _));
+    }
+
+    [Theory]
+    [InlineData(100, false)]
+    [InlineData(99, true)]
+    [InlineData(90, true)]
+    [InlineData(89, false)]
+    public void Only_the_last_messages_count_as_sent_lately(ulong counter, bool isLate)
+    {
+        Keypair keypair = New(initiator: true);
+        keypair.SetSendCounter(100);
+        Assert.Equal(isLate, keypair.HasSentLately(counter, last: 10));
+    }
+
+    [Fact]
+    public void Each_of_a_peers_keypairs_has_sent_to_its_own_receiver()
+    {
+        Keypair[] all = [New(initiator: true, remoteIndex: 11), New(initiator: true, remoteIndex: 12), New(initiator: false, remoteIndex: 13)];
+        for (int i = 0; i < all.Length; i++)
+        {
+            all[i].SetSendCounter((ulong)(i + 1) * 100);
+        }
+
+        var keypairs = new Keypairs(all[0], all[1], all[2]);
+        for (int i = 0; i < all.Length; i++)
+        {
+            Assert.Equal(
+                [i == 0, i == 1, i == 2],
+                new ulong[] { 95, 195, 295 }.Select(counter => keypairs.HasSentLately((uint)(11 + i), counter, last: 10)));
+        }
+
+        Assert.False(keypairs.HasSentLately(14, 95, last: 10));
+        Assert.False(Keypairs.None.HasSentLately(11, 95, last: 10));
+    }
+
+    [Fact]
     public void A_keypair_that_is_retired_twice_still_belongs_to_whoever_is_using_it()
     {
         Keypair keypair = New(initiator: true);
@@ -149,5 +195,5 @@ public sealed class KeypairsTests
 
     private static Keypair[] Dropped(Keypair? first, Keypair? second) => [.. new[] { first, second }.OfType<Keypair>()];
 
-    private Keypair New(bool initiator) => new(_peer, 1, 2, initiator, new byte[32], new byte[32], new Instant(1));
+    private Keypair New(bool initiator, uint remoteIndex = 2) => new(_peer, 1, remoteIndex, initiator, new byte[32], new byte[32], new Instant(1));
 }

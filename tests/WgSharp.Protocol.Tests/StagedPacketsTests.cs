@@ -1,5 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
+using System.Collections;
+using System.Reflection;
 
 namespace WgSharp.Protocol.Tests;
 
@@ -189,6 +191,73 @@ public sealed class StagedPacketsTests
     }
 
     [Fact]
+    public void Whatever_goes_because_a_bound_was_reached_is_counted_and_nothing_else_is()
+    {
+        var budget = new StagingBudget(64 * 1024);
+        var many = new StagedPackets(budget);
+        for (int i = 0; i < 130; i++)
+        {
+            many.Add(Packet(i, 100));
+        }
+
+        Assert.Equal(2, budget.PushedOut);
+        var large = new StagedPackets(budget);
+        large.Add(Packet(0, 65535));
+        Assert.Equal(2 + 128, budget.PushedOut);
+        Assert.Equal((0, 1), (many.Count, large.Count));
+        large.Add(new byte[70_000]);
+        Take(large);
+        large.Add(Packet(1, 100));
+        large.Clear();
+        large.Close();
+        large.Add(Packet(2, 100));
+        Assert.Equal(2 + 128, budget.PushedOut);
+    }
+
+    [Fact]
+    public void Places_that_are_given_back_are_taken_again_and_go_when_nothing_waits()
+    {
+        var busy = new StagedPackets(_budget);
+        var idle = new StagedPackets(_budget);
+        byte[] packet = Packet(1, 100);
+        idle.Add(packet);
+        Allocations.AssertNone(1000, () =>
+        {
+            busy.Add(packet);
+            busy.TryTake(_destination, out _);
+        });
+        Assert.NotEmpty(Table(_budget));
+        Take(idle);
+        Assert.Empty(Table(_budget));
+    }
+
+    [Fact]
+    public void A_packet_waits_behind_those_that_are_staged_or_were_just_taken_out()
+    {
+        var staged = new StagedPackets(_budget);
+        Assert.False(staged.ComeFirst);
+        staged.Add(Packet(1, 100));
+        Assert.True(staged.ComeFirst);
+        staged.BeginDrain();
+        Take(staged);
+        Assert.True(staged.ComeFirst);
+        staged.EndDrain();
+        Assert.False(staged.ComeFirst);
+    }
+
+    [Fact]
+    public void Once_it_is_closed_nothing_waits_and_nothing_is_added()
+    {
+        var staged = new StagedPackets(_budget);
+        staged.Add(Packet(1, 100));
+        staged.Close();
+        Assert.True(staged.IsEmpty);
+        staged.Add(Packet(2, 100));
+        Assert.True(staged.IsEmpty);
+        Assert.Equal(0, _budget.Used);
+    }
+
+    [Fact]
     public void A_budget_that_cannot_hold_one_packet_is_refused() =>
         Assert.Throws<ArgumentOutOfRangeException>(() => new StagingBudget(65535));
 
@@ -278,6 +347,10 @@ public sealed class StagedPacketsTests
 
     /// <summary>The pool's arrays have sizes of 16 and up, doubling.</summary>
     private static int Memory(byte[] packet) => (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)Math.Max(16, packet.Length));
+
+    /// <summary>The places of all packets that wait.</summary>
+    private static IEnumerable Table(StagingBudget budget) =>
+        (Array)typeof(StagingBudget).GetField("_slots", BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(budget)!;
 
     private byte[] Take(StagedPackets staged)
     {

@@ -96,6 +96,17 @@ public sealed class WipedSecretsTests : IDisposable
         Assert.All(secrets, secret => Assert.True(secret.IsWiped));
     }
 
+    [Fact]
+    public void A_handshake_that_is_begun_anew_leaves_nothing_of_the_one_before()
+    {
+        Initiate(_a, PeerOfA);
+        var before = SecretWitness.OfEphemeral(PeerOfA.Handshake);
+        Assert.False(before.IsWiped);
+        Pass(TimeSpan.FromSeconds(6));
+        Initiate(_a, PeerOfA);
+        Assert.True(before.IsWiped);
+    }
+
     [Theory]
     [InlineData(Ending.LinkDown)]
     [InlineData(Ending.Suspend)]
@@ -120,6 +131,23 @@ public sealed class WipedSecretsTests : IDisposable
         End(ending);
         Assert.All(secrets, secret => Assert.True(secret.IsWiped));
         Assert.Equal(0, _a.IndexCount);
+    }
+
+    [Fact]
+    public void Memory_that_was_taken_for_a_peers_secrets_is_given_back_with_the_peer()
+    {
+        int before = SecretMemory.InUse;
+        using (PrivateKey key = new([.. Enumerable.Repeat((byte)5, PrivateKey.Size)]))
+        {
+            var one = new PeerConfiguration { PublicKey = X25519.PublicKeyOf(key), Endpoint = EndpointB };
+            _a.Apply(new DeviceConfiguration { Peers = { one } }, _moment);
+        }
+
+        Peer peer = _a.Peers.Last();
+        Initiate(_a, peer);
+        Assert.True(SecretMemory.InUse > before);
+        _a.Apply(new DeviceConfiguration { Peers = { new PeerConfiguration { PublicKey = peer.PublicKey, Remove = true } } }, _moment);
+        Assert.Equal(before, SecretMemory.InUse);
     }
 
     [Fact]

@@ -67,16 +67,18 @@ public class CommandLineTests
         Assert.Contains(explanation, Assert.Throws<SettingsException>(() => CommandLine.Parse(arguments)).Message, StringComparison.Ordinal);
 
     [Fact]
-    public void Help_names_every_setting()
+    public void Help_names_every_command_and_fits_one_screen()
     {
-        Assert.All(["disable", "threads", "log_level"], name => Assert.Contains(name, Settings.Explain(), StringComparison.Ordinal));
+        string help = $"{CommandLine.Usage}\n{Settings.Explain()}";
+
+        Assert.All(CommandTable.Names, name => Assert.Contains(name, help, StringComparison.Ordinal));
+        Assert.InRange(help.Split('\n').Sum(line => Math.Max(1, (line.Length + 79) / 80)), 10, 24);
     }
 
     [Fact]
-    public void Help_names_every_command_and_fits_one_screen()
+    public void Help_names_every_setting()
     {
-        Assert.All(CommandTable.Names, name => Assert.Contains($" {name} ", CommandLine.Usage, StringComparison.Ordinal));
-        Assert.InRange($"{CommandLine.Usage}\n{Settings.Explain()}".Split('\n').Length, 1, 24);
+        Assert.All(["disable", "threads", "log_level"], name => Assert.Contains(name, Settings.Explain(), StringComparison.Ordinal));
     }
 
     [Fact]

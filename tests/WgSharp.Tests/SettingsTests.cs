@@ -38,6 +38,22 @@ public sealed class SettingsTests : IDisposable
     }
 
     [Fact]
+    public void Metrics_are_served_only_where_somebody_asks_for_them_and_only_to_this_machine()
+    {
+        Assert.Null(Read().Metrics);
+        Assert.Equal(1000, Read().MetricsPeers);
+        Write("wgsharp.conf", "metrics = 127.0.0.1:9586\nmetrics_peers = 0");
+        Assert.Equal("127.0.0.1:9586", Read().Metrics!.ToString());
+        Assert.Equal(0, Read().MetricsPeers);
+        _environment["WGSHARP_METRICS"] = "none";
+        Assert.Null(Read().Metrics);
+        SettingsException refused = Assert.Throws<SettingsException>(() => Read(new SettingLine("metrics", "0.0.0.0:9586", "--metrics")));
+        Assert.StartsWith("--metrics: ", refused.Message, StringComparison.Ordinal);
+        Assert.Contains("0.0.0.0 is not a loopback address", refused.Message, StringComparison.Ordinal);
+        Assert.Throws<SettingsException>(() => Read(new SettingLine("metrics_peers", "-1", "--metrics-peers")));
+    }
+
+    [Fact]
     public void Core_dumps_are_made_only_for_who_wants_them()
     {
         Assert.False(Read().CoreDumps);

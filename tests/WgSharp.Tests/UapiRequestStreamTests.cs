@@ -80,6 +80,37 @@ public class UapiRequestStreamTests
     }
 
     [Fact]
+    public void The_end_of_an_endless_line_is_not_the_end_of_the_request()
+    {
+        using var request = new UapiRequest(Plenty);
+        request.Read("set=1\n"u8, endOfStream: false);
+        byte[] flood = [.. Enumerable.Repeat((byte)'x', UapiRequest.MaxLine + 1)];
+        Assert.Equal(flood.Length, request.Read(flood, endOfStream: false));
+        Assert.Equal(1, request.Read("\n"u8, endOfStream: false));
+        Assert.False(request.IsComplete);
+        Assert.Equal(1, request.Read("\n"u8, endOfStream: false));
+        Assert.True(request.IsComplete);
+        Assert.Equal(EInval, request.Error);
+    }
+
+    [Theory]
+    [InlineData(UapiRequest.MaxLine, EProto)]
+    [InlineData(UapiRequest.MaxLine + 1, EInval)]
+    public void A_line_that_is_cut_off_is_too_long_only_beyond_the_longest(int length, int error)
+    {
+        using UapiRequest request = Parse("set=1\n" + new string('x', length), endOfStream: true);
+        Assert.True(request.IsComplete);
+        Assert.Equal(error, request.Error);
+    }
+
+    [Fact]
+    public void A_line_without_a_key_is_one_that_means_nothing_and_no_broken_one()
+    {
+        using UapiRequest request = Set("=1");
+        Assert.Equal(EInval, request.Error);
+    }
+
+    [Fact]
     public void A_long_line_is_refused_however_it_arrives()
     {
         using UapiRequest request = Set("listen_port=" + new string('0', UapiRequest.MaxLine) + "1");

@@ -5,7 +5,7 @@ namespace WgSharp.Engine.Control;
 
 /// <summary>
 /// Writes down what a successor of this process would need (ConfigurationLog.cs says how it looks): every configuration when it was applied, before whoever asked for it is
-/// answered; what becomes of peers by themselves (endpoints, sessions) in one go, once a second at most. Each of that costs what has
+/// answered; what becomes of peers by themselves (endpoints, sessions) in one go, ten times a second at most: who dies in between has a successor that looks for a peer where it was before. Each of that costs what has
 /// changed, however many peers there are. When the log has become twice as long as a description of everything, that takes its place. Control loop only.
 /// </summary>
 internal sealed class ConfigurationKeeper
@@ -13,7 +13,7 @@ internal sealed class ConfigurationKeeper
     /// <summary>Below that nobody counts.</summary>
     private const long Little = 64 * 1024;
 
-    private static readonly TimeSpan Period = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Period = TimeSpan.FromMilliseconds(100);
 
     private readonly Device _device;
     private readonly IConfigurationStore _store;

@@ -28,6 +28,9 @@ internal sealed class MetricsServer : IDisposable
 
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
+    /// <summary>Who asks again within that time is told the same: to walk through all peers is what costs something.</summary>
+    private static readonly TimeSpan Fresh = TimeSpan.FromSeconds(1);
+
     private static readonly TimeSpan PauseAfterRefusal = TimeSpan.FromMilliseconds(100);
 
     private readonly Socket _listener;
@@ -39,6 +42,8 @@ internal sealed class MetricsServer : IDisposable
     private readonly List<MetricsConnection> _connections = [];
     private readonly Thread _thread;
     private TimeSpan _acceptAgain = TimeSpan.MinValue;
+    private InterfaceStatus? _latest;
+    private TimeSpan _latestUntil;
     private int _answers;
     private volatile bool _stopping;
 
@@ -87,8 +92,14 @@ internal sealed class MetricsServer : IDisposable
             return null;
         }
 
+        if (_latest is null)
+        {
+            _latest = Collect();
+            _latestUntil = Now + Fresh;
+        }
+
         _answers++;
-        return new MetricsText([Collect()]);
+        return new MetricsText([_latest]);
     }
 
     public void End() => _answers--;
@@ -96,11 +107,17 @@ internal sealed class MetricsServer : IDisposable
     private static Socket Listen(MetricsAddress address)
     {
         var listener = new Socket(
-            address.EndPoint.AddressFamily, SocketType.Stream, address.Path is null ? ProtocolType.Tcp : ProtocolType.Unspecified) { Blocking = false };
+            address.EndPoint.AddressFamily, SocketType.Stream, address.Path is null ? ProtocolType.Tcp : ProtocolType.Unspecified)
+        { Blocking = false };
         try
         {
             if (address.Path is not null)
             {
+                if (!Directory.Exists(Path.GetDirectoryName(address.Path)))
+                {
+                    throw new IOException($"there is no directory {Path.GetDirectoryName(address.Path)}");
+                }
+
                 RemoveStale(address.Path, address.EndPoint);
             }
 
@@ -113,10 +130,10 @@ internal sealed class MetricsServer : IDisposable
             listener.Listen();
             return listener;
         }
-        catch (Exception refused) when (refused is SocketException or UnauthorizedAccessException)
+        catch (Exception refused) when (refused is SocketException or UnauthorizedAccessException or IOException)
         {
             listener.Dispose();
-            throw new IOException(refused is SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse }
+            throw refused as IOException ?? new IOException(refused is SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse }
                 ? "it is taken (EADDRINUSE); each interface needs an address of its own, in /etc/wgsharp/INTERFACE.conf"
                 : refused.Message, refused);
         }
@@ -130,7 +147,8 @@ internal sealed class MetricsServer : IDisposable
             return;
         }
 
-        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { Blocking = false };
+        using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
+        { Blocking = false };
         try
         {
             probe.Connect(endpoint);
@@ -176,6 +194,7 @@ internal sealed class MetricsServer : IDisposable
             {
                 int listener = Watch();
                 _poll.Wait(Patience());
+                _latest = Now < _latestUntil ? _latest : null;
                 Serve();
                 if (listener >= 0 && _poll.IsReady(listener))
                 {
@@ -183,14 +202,15 @@ internal sealed class MetricsServer : IDisposable
                 }
             }
         }
+        catch (ObjectDisposedException)
+        {
+            // The tunnel has ended, and the daemon is about to.
+        }
 #pragma warning disable CA1031 // Nobody's tunnel is to end because of its metrics.
         catch (Exception failure)
 #pragma warning restore CA1031
         {
-            if (!_stopping)
-            {
-                _log.MetricsFailed(failure);
-            }
+            _log.MetricsFailed(failure);
         }
         finally
         {
@@ -212,6 +232,7 @@ internal sealed class MetricsServer : IDisposable
     private int Patience()
     {
         TimeSpan next = Now < _acceptAgain ? _acceptAgain : TimeSpan.MaxValue;
+        next = _latest is not null && _latestUntil < next ? _latestUntil : next;
         foreach (MetricsConnection connection in _connections)
         {
             next = connection.Deadline < next ? connection.Deadline : next;

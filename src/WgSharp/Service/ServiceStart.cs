@@ -119,6 +119,7 @@ internal static class ServiceStart
         && Detach.InheritedDescriptor("WG_UAPI_FD") is null
         && name.All(letter => char.IsAsciiLetterOrDigit(letter) || letter is '_' or '-' or '.')
         && new FileInfo("/proc/self/ns/net").LinkTarget == new FileInfo("/proc/1/ns/net").LinkTarget
+        && Array.TrueForAll(["/run", "/run/wireguard"], place => FileIdentity.OfTarget(place) == FileIdentity.OfTarget("/proc/1/root" + place))
         && Array.Find(Array.ConvertAll(_unitDirectories, directory => $"{directory}/wgsharp@.service"), File.Exists) is { } unit
         && IsOurs(File.ReadAllLines(unit));
 
@@ -136,20 +137,13 @@ internal static class ServiceStart
     private static int Run(string systemctl, string name, string description, Action<string> say)
     {
         string directory = $"/run/wgsharp/{name}";
-        Directory.CreateDirectory(directory, OwnersFile | UnixFileMode.UserExecute);
-        using FileStream said = Create(Path.Combine(directory, Said));
-        using (FileStream environment = Create(Path.Combine(directory, "env")))
-        {
-            environment.Write(Encoding.UTF8.GetBytes(description));
-        }
-
         string unit = $"wgsharp@{name}.service";
-        int status = Ask(systemctl, out string answer, "start", unit);
-        if (status != 0 && said.Length == 0)
+        int status = Start(systemctl, unit, directory, description, out string? why, out string answer);
+        if (status != 0 && why is null)
         {
             // It may have been started too often of late: by us it is started because somebody asks for it now.
             _ = Ask(systemctl, out _, "reset-failed", unit);
-            status = Ask(systemctl, out answer, "start", unit);
+            status = Start(systemctl, unit, directory, description, out why, out answer);
         }
 
         if (status == 0)
@@ -167,11 +161,28 @@ internal static class ServiceStart
             Directory.Delete(directory, recursive: true);
         }
 
-        using var reader = new StreamReader(said, Encoding.UTF8);
-
-        // systemd may have tried again before it was told to stop: once is enough.
-        say($"{reader.ReadLine() ?? $"wgsharp: {unit} could not be started, see journalctl -u {unit} ({OneLine(answer)})."}\n");
+        say($"{why ?? $"wgsharp: {unit} could not be started, see journalctl -u {unit} ({OneLine(answer)})."}\n");
         return 1;
+    }
+
+    /// <param name="why">What the daemon said, if it came to say anything.</param>
+    /// <param name="answer">What systemctl said.</param>
+    private static int Start(string systemctl, string unit, string directory, string description, out string? why, out string answer)
+    {
+        // Each time anew: with a unit that fails, its directory goes.
+        Directory.CreateDirectory(directory, OwnersFile | UnixFileMode.UserExecute);
+        using FileStream said = Create(Path.Combine(directory, Said));
+        using (FileStream environment = Create(Path.Combine(directory, "env")))
+        {
+            environment.Write(Encoding.UTF8.GetBytes(description));
+        }
+
+        int status = Ask(systemctl, out answer, "start", unit);
+
+        // systemd may have tried again by itself, and failed again: once is enough.
+        using var reader = new StreamReader(said, Encoding.UTF8);
+        why = reader.ReadLine();
+        return status;
     }
 
     private static FileStream Create(string path) => new(

@@ -15,6 +15,8 @@ internal static class MetricsCommand
         var name = new Argument<string?>("interface") { Arity = ArgumentArity.ZeroOrOne, Description = "the interface; without it, all that answer" };
         var peers = new Option<int>("--peers") { HelpName = "N", DefaultValueFactory = _ => Settings.DefaultMetricsPeers, Description = "how many peers have metrics of their own" };
         var command = new Command("metrics", "Prints the metrics of interfaces in the text format of Prometheus.") { name, peers, new System.CommandLine.Help.HelpOption() };
+        // Help names the programs above a command.
+        _ = new RootCommand { command };
         command.SetAction(parsed => Run(UapiSocket.DefaultDirectory, parsed.GetValue(name), parsed.GetValue(peers)));
         return command;
     }

@@ -23,7 +23,7 @@ internal sealed class StatusAnswer(StatusSource source) : IUapiAnswer
 
     public bool IsComplete { get; private set; }
 
-    public bool HoldsSnapshot => false;
+    public UapiOperation Place => UapiOperation.Status;
 
     public int Write(Span<byte> buffer)
     {

@@ -44,6 +44,8 @@ internal sealed class StatusCommand
         var sort = new Option<string>("--sort") { HelpName = "ORDER", DefaultValueFactory = _ => "handshake", Description = "handshake, rate, trouble or config" };
         var top = new Option<int?>("--top") { HelpName = "N", Description = "no more than the first N peers" };
         var command = new Command("status", "Shows what interfaces are doing: handshakes, paths, drops, queues.") { name, json, watch, rates, peer, sort, top, new System.CommandLine.Help.HelpOption() };
+        // Help names the programs above a command.
+        _ = new RootCommand { command };
         command.SetAction(parsed =>
         {
             string? interfaceName = parsed.GetValue(name);

@@ -9,8 +9,8 @@ internal interface IUapiAnswer : IDisposable
 {
     bool IsComplete { get; }
 
-    /// <summary>It keeps a copy of the device.</summary>
-    bool HoldsSnapshot { get; }
+    /// <summary>The operation of whose few places it has one.</summary>
+    UapiOperation Place { get; }
 
     /// <summary>Writes as many whole pieces as fit.</summary>
     /// <param name="buffer">At least <see cref="UapiAnswer.MaxPiece"/> and <see cref="Status.StatusLines.MaxLine"/> bytes, twice.</param>
@@ -43,7 +43,7 @@ internal sealed class UapiAnswer : IUapiAnswer
     public bool IsComplete { get; private set; }
 
     /// <summary>It keeps a copy of the device.</summary>
-    public bool HoldsSnapshot => _device is not null;
+    public UapiOperation Place => _device is not null ? UapiOperation.Get : UapiOperation.None;
 
     /// <summary>To <c>set</c>, or a <c>get</c> that failed.</summary>
     /// <param name="operation">Decides the sign.</param>

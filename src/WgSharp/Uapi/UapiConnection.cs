@@ -3,7 +3,7 @@ using WgSharp.Linux;
 namespace WgSharp;
 
 /// <summary>
-/// One client, as far as it has come: saying its request, waiting for one of the snapshots, taking its answer. Each step goes as far as it can
+/// One client, as far as it has come: saying its request, waiting for a place, taking its answer. Each step goes as far as it can
 /// without waiting. Buffers are held only while there is something in them, and wiped.
 /// </summary>
 internal sealed class UapiConnection(UapiServer server, StreamConnection client) : IDisposable
@@ -21,8 +21,8 @@ internal sealed class UapiConnection(UapiServer server, StreamConnection client)
     private int _answeredCount;
     private int _number = NotWatched;
     private bool _ended;
-    private bool _holdsSnapshot;
-    private bool _wantsSnapshot;
+    private UapiOperation _place;
+    private bool _wantsPlace;
     private bool _closing;
 
     /// <summary>Closed.</summary>
@@ -34,8 +34,8 @@ internal sealed class UapiConnection(UapiServer server, StreamConnection client)
     /// <summary>When the request must be whole, or the piece of the answer taken.</summary>
     public TimeSpan Deadline { get; private set; } = TimeSpan.MaxValue;
 
-    /// <summary>A client that waits for a snapshot is not watched: if it has gone, sending the answer will tell.</summary>
-    public void Watch(PollSet poll) => _number = _wantsSnapshot ? NotWatched : poll.Add(client, forRoom: _answer is not null);
+    /// <summary>A client that waits for a place is not watched: if it has gone, sending the answer will tell.</summary>
+    public void Watch(PollSet poll) => _number = _wantsPlace ? NotWatched : poll.Add(client, forRoom: _answer is not null);
 
     /// <summary>After the wait.</summary>
     public void Serve(PollSet poll)
@@ -60,12 +60,12 @@ internal sealed class UapiConnection(UapiServer server, StreamConnection client)
         }
     }
 
-    /// <summary>If it waits for a snapshot, it takes the one that has become free.</summary>
+    /// <summary>If it waits for a place, it takes one that has become free.</summary>
     public void Resume()
     {
-        if (_wantsSnapshot && !IsDone)
+        if (_wantsPlace && !IsDone)
         {
-            AnswerGet();
+            AnswerLater();
         }
     }
 
@@ -136,23 +136,19 @@ internal sealed class UapiConnection(UapiServer server, StreamConnection client)
         {
             Begin(UapiAnswer.ErrorNumber(UapiOperation.Set, server.Apply(_request.Configuration)));
         }
-        else if (_request.Operation == UapiOperation.Status)
-        {
-            Begin(server.DescribeStatus());
-        }
         else
         {
-            AnswerGet();
+            AnswerLater();
         }
     }
 
-    private void AnswerGet()
+    private void AnswerLater()
     {
-        UapiAnswer? answer = server.TrySnapshot();
-        _wantsSnapshot = answer is null;
+        IUapiAnswer? answer = _request.Operation == UapiOperation.Status ? server.TryStatus() : server.TrySnapshot();
+        _wantsPlace = answer is null;
         if (answer is not null)
         {
-            _holdsSnapshot = answer.HoldsSnapshot;
+            _place = answer.Place;
             Begin(answer);
         }
     }
@@ -212,10 +208,10 @@ internal sealed class UapiConnection(UapiServer server, StreamConnection client)
         _answer?.Dispose();
         _answer = null;
         ReturnBuffer(ref _answered);
-        if (_holdsSnapshot)
+        if (_place != UapiOperation.None)
         {
-            _holdsSnapshot = false;
-            server.ReturnSnapshot();
+            server.Return(_place);
+            _place = UapiOperation.None;
         }
     }
 

@@ -34,6 +34,9 @@ internal sealed class UapiServer : IDisposable
     // Every get holds a snapshot until its client has read it: with 100,000 peers that is 40 MB each.
     private const int MaxSnapshots = 4;
 
+    // A status holds little, but whoever fills its client's buffer with megabytes would keep wg waiting for its turns.
+    private const int MaxStatuses = 8;
+
     /// <summary>Over all connections; 100,000 peers with four allowed IPs each fit.</summary>
     public const long RequestMemory = 64 << 20;
 
@@ -52,6 +55,7 @@ internal sealed class UapiServer : IDisposable
     private readonly TaskCompletionSource _completion = new();
     private readonly Thread _thread;
     private int _snapshots;
+    private int _statuses;
     private TimeSpan _acceptAgain = TimeSpan.MinValue;
     private volatile bool _stopping;
 
@@ -112,7 +116,7 @@ internal sealed class UapiServer : IDisposable
         }
     }
 
-    /// <returns>Null if there are as many as there may be; <see cref="ReturnSnapshot"/> makes room.</returns>
+    /// <returns>Null if there are as many as there may be; <see cref="Return"/> makes room.</returns>
     public UapiAnswer? TrySnapshot()
     {
         if (_snapshots == MaxSnapshots)
@@ -135,10 +139,35 @@ internal sealed class UapiServer : IDisposable
         return answer;
     }
 
-    public void ReturnSnapshot() => _snapshots--;
+    /// <returns>As <see cref="TrySnapshot"/>.</returns>
+    public IUapiAnswer? TryStatus()
+    {
+        if (_operations.Status is not { } source)
+        {
+            return UapiAnswer.ErrorNumber(UapiOperation.Status, Errno.EINVAL);
+        }
 
-    public IUapiAnswer DescribeStatus() =>
-        _operations.Status is { } source ? new StatusAnswer(source) : UapiAnswer.ErrorNumber(UapiOperation.Status, Errno.EINVAL);
+        if (_statuses == MaxStatuses)
+        {
+            return null;
+        }
+
+        _statuses++;
+        return new StatusAnswer(source);
+    }
+
+    /// <summary>An answer has ended that had one of the places.</summary>
+    public void Return(UapiOperation place)
+    {
+        if (place == UapiOperation.Status)
+        {
+            _statuses--;
+        }
+        else
+        {
+            _snapshots--;
+        }
+    }
 
     /// <summary>A buffer for one connection, as long as it needs one.</summary>
     public byte[] RentBuffer() =>
@@ -215,8 +244,8 @@ internal sealed class UapiServer : IDisposable
             Take(_connections[i], static (connection, poll) => connection.Serve(poll));
         }
 
-        // Who was waiting for a snapshot may have it now.
-        for (int i = 0; i < _connections.Count && _snapshots < MaxSnapshots && !_stopping; i++)
+        // Who was waiting for a place may have it now.
+        for (int i = 0; i < _connections.Count && (_snapshots < MaxSnapshots || _statuses < MaxStatuses) && !_stopping; i++)
         {
             Take(_connections[i], static (connection, _) => connection.Resume());
         }

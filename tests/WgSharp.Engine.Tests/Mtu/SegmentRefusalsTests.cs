@@ -52,6 +52,17 @@ public sealed class SegmentRefusalsTests
     }
 
     [Fact]
+    public void What_is_told_of_it_is_the_smallest_size_that_is_refused_now()
+    {
+        Assert.Equal(0, _refusals.RefusedFrom(Near, _now));
+        _refusals.Refuse(Near, 1400, _now);
+        _refusals.Refuse(Near, 1300, _now);
+        Assert.Equal(1300, _refusals.RefusedFrom(Near, _now));
+        Assert.Equal(0, _refusals.RefusedFrom(Far, _now));
+        Assert.Equal(0, _refusals.RefusedFrom(Near, _now + Remembered));
+    }
+
+    [Fact]
     public void What_one_endpoint_refuses_is_tried_with_every_other()
     {
         _refusals.Refuse(Near, 1300, _now);

@@ -136,6 +136,14 @@ public sealed class MetricsServerTests : IDisposable
     }
 
     [Fact]
+    public void A_directory_that_is_missing_is_a_sentence()
+    {
+        Assert.True(MetricsAddress.TryParse("unix:" + Path.Combine(_directory.Path, "no", "m"), out MetricsAddress? nowhere, out _));
+
+        Assert.Contains("there is no directory", Assert.Throws<IOException>(() => new MetricsServer(nowhere, Operations(), NullLogger.Instance)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_a_daemon_that_was_killed_has_left_is_replaced_and_one_that_lives_is_not()
     {
         using (var left = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))

@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Protocol;
 using WgSharp.Status;
@@ -14,6 +15,7 @@ public sealed class StatusAnswerTests : IDisposable
     private readonly UapiSocket _socket;
     private readonly List<PeerStatus> _peers = [.. StatusExample.Interface(9_998).Peers];
     private UapiServer? _server;
+    private readonly ConditionalWeakTable<PeerCursor, StrongBox<int>> _walks = [];
     private int _portions;
 
     public StatusAnswerTests() => _socket = UapiSocket.Listen(_directory.Path, "wgt0", TimeSpan.Zero);
@@ -58,6 +60,36 @@ public sealed class StatusAnswerTests : IDisposable
         Assert.InRange(_portions, 1, _peers.Count / Portion / 2);
         slow.Socket.Shutdown(SocketShutdown.Send);
         Assert.EndsWith("\nerrno=0\n\n", await slow.ReceiveAllAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Clients_that_do_not_read_keep_only_others_of_their_kind_waiting()
+    {
+        Serve();
+        UapiClient[] slow = [.. Enumerable.Range(0, 20).Select(_ => new UapiClient(_socket.Path!))];
+        foreach (UapiClient client in slow)
+        {
+            await client.SendAsync("status=1\n\n");
+        }
+
+        using UapiClient other = new(_socket.Path!);
+        using UapiClient third = new(_socket.Path!);
+        Assert.Equal("errno=0\n\n", await other.AskAsync("get=1\n\n"));
+        Task<string> late = other.AskAsync("status=1\n\n");
+        foreach (UapiClient client in slow[..12])
+        {
+            // Those that came before have the place that becomes free.
+            client.Dispose();
+            Assert.Equal("errno=0\n\n", await third.AskAsync("get=1\n\n"));
+            Assert.False(late.IsCompleted);
+        }
+
+        foreach (UapiClient client in slow[12..])
+        {
+            client.Dispose();
+        }
+
+        Assert.EndsWith("errno=0\n\n", await late, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -114,7 +146,8 @@ public sealed class StatusAnswerTests : IDisposable
 
     private bool DescribePeers(PeerCursor cursor, int mostAllowedIps, ICollection<PeerStatus> described)
     {
-        int from = Portion * _portions++;
+        _portions++;
+        int from = Portion * _walks.GetOrCreateValue(cursor).Value++;
         foreach (PeerStatus peer in _peers.Skip(from).Take(Portion))
         {
             described.Add(peer);

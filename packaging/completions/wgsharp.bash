@@ -5,7 +5,8 @@ _wgsharp_disable="vnet_hdr tso4 tso6 tso uso gso gro mmsg pktinfo tos recvfragsi
 # What stands behind a command.
 _wgsharp_command() { # command, word before, word
 	local file options="--json --watch --rates --peer --sort --top --help"
-	[[ $1 == status ]] || options="--peers --help"
+	[[ $1 != metrics ]] || options="--peers --help"
+	[[ $1 != replace ]] || options="--back --dry-run --yes --help"
 	case $2 in
 	--sort) mapfile -t COMPREPLY < <(compgen -W "handshake rate trouble config" -- "$3"); return ;;
 	--peer | --peers | --top) return ;;
@@ -49,12 +50,8 @@ _wgsharp() {
 		_wgsharp_doctor "$cur"
 		return
 	fi
-	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == @(status|metrics) ]]; then
+	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == @(status|metrics|replace) ]]; then
 		_wgsharp_command "${COMP_WORDS[1]}" "$prev" "$cur"
-		return
-	fi
-	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == replace ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "--back --dry-run --yes --force --help" -- "$cur")
 		return
 	fi
 	case $prev in

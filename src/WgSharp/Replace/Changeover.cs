@@ -1,27 +1,23 @@
 using System.Diagnostics;
-using System.Text;
 using WgSharp.Doctor;
 
 namespace WgSharp.Replace;
 
 /// <summary>Carries a plan out: the drop-in, then one unit after the other, each looked at afterwards; and all of it back when something is not as it should be.</summary>
-internal sealed class Changeover(IMachine machine, DropIn dropIn, TextWriter to)
+/// <param name="say">Takes a line for whoever asked.</param>
+internal sealed class Changeover(IMachine machine, DropIn dropIn, Action<string> say)
 {
-    /// <summary>A session lives so long (whitepaper 6.1, Reject-After-Time): before, a peer goes on sending with it.</summary>
-    private const int SessionSeconds = 180;
-
-    private readonly List<string> _touched = [];
+    private readonly List<(string Name, InterfaceState? Was)> _touched = [];
 
     /// <param name="toWgsharp">Else away from it.</param>
-    /// <param name="force">What was set by hand may be lost.</param>
     /// <returns>Why it was not to be, and everything is as before; null: done.</returns>
-    public string? Run(Plan plan, bool toWgsharp, bool force)
+    public string? Run(Plan plan, bool toWgsharp)
     {
         DropInState before = dropIn.Current;
         string? why;
         try
         {
-            why = Change(plan, toWgsharp, force);
+            why = Change(plan, toWgsharp);
         }
         catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
         {
@@ -31,7 +27,7 @@ internal sealed class Changeover(IMachine machine, DropIn dropIn, TextWriter to)
         return why is null ? null : $"{why} {Undo(before)}";
     }
 
-    private string? Change(Plan plan, bool toWgsharp, bool force)
+    private string? Change(Plan plan, bool toWgsharp)
     {
         dropIn.Put(plan.Wanted);
         if (Reload() is { } refused)
@@ -49,21 +45,15 @@ internal sealed class Changeover(IMachine machine, DropIn dropIn, TextWriter to)
             }
         }
 
-        return plan.Restarts.Select(name => Restart(name, toWgsharp, force)).FirstOrDefault(why => why is not null);
+        return plan.Restarts.Select(name => Restart(name, toWgsharp)).FirstOrDefault(why => why is not null);
     }
 
-    private string? Restart(string name, bool toWgsharp, bool force)
+    private string? Restart(string name, bool toWgsharp)
     {
-        if (!force && Survey.Differences(machine, name) is [var difference, ..])
-        {
-            return $"{name}: meanwhile it differs from its file in {difference}.";
-        }
-
-        LiveConfiguration? before = Survey.Dump(machine, name);
-        _touched.Add(name);
+        InterfaceState? was = InterfaceState.Find(machine, name);
+        _touched.Add((name, was));
         long started = Stopwatch.GetTimestamp();
         ProgramResult restart = machine.Run("systemctl", ["restart", Survey.UnitName(name)]);
-        TimeSpan took = Stopwatch.GetElapsedTime(started);
         if (!restart.Succeeded)
         {
             return $"{name}: {WhyNot(name) ?? restart.Complaint}";
@@ -75,19 +65,38 @@ internal sealed class Changeover(IMachine machine, DropIn dropIn, TextWriter to)
             return $"{name}: {(now.By == Server.Nobody ? "nobody" : now.Program)} serves it now.";
         }
 
-        // Some programs do not tell their keys.
-        LiveConfiguration? after = Survey.Dump(machine, name);
-        if (after is null || (!force && before?.PublicKey is { } key && after.PublicKey is { } other && key != other))
+        if (MakeAsBefore(name, was, now) is { } why)
         {
-            return $"{name}: {(after is null ? "it does not answer" : "it has another key")}.";
+            return $"{name}: {why}.";
         }
 
-        if (toWgsharp && before is not null)
+        say($"{name}: served by {now.Program}, {Stopwatch.GetElapsedTime(started).TotalMilliseconds:0} ms after the restart began.");
+        return null;
+    }
+
+    private string? MakeAsBefore(string name, InterfaceState? was, Serving serving)
+    {
+        if (InterfaceState.Find(machine, name) is not { } now)
         {
-            Wake(name, before, after);
+            return "it does not answer";
         }
 
-        to.WriteLine($"{name}: served by {now.Program}; the restart took {took.TotalMilliseconds:0} ms.");
+        if (was is null)
+        {
+            return null;
+        }
+
+        var carryOver = new CarryOver(machine, name, serving.CannotChangePeers);
+        if (carryOver.Run(was, now) is { } why)
+        {
+            return why;
+        }
+
+        if (carryOver.Call(was) is { } silent)
+        {
+            say($"{name}: peers could not be called, and come by themselves: {silent}");
+        }
+
         return null;
     }
 
@@ -95,45 +104,17 @@ internal sealed class Changeover(IMachine machine, DropIn dropIn, TextWriter to)
     private string? WhyNot(string name) =>
         machine.Run("journalctl", ["-b", "-q", "-o", "cat", "-n", "30", "-u", Survey.UnitName(name)]).Lines.LastOrDefault(line => line.StartsWith("wgsharp: ", StringComparison.Ordinal))?["wgsharp: ".Length..];
 
-    /// <summary>
-    /// Peers that had a session go on using it, and find out after 15 s (whitepaper 6.5) that nobody knows it any more. So they are called: where they were last
-    /// seen, if the file does not know; with a keepalive, which is sent at once when it is switched on. (boringtun tells how long ago a handshake was, not when.)
-    /// </summary>
-    private void Wake(string name, LiveConfiguration before, LiveConfiguration after)
-    {
-        long oldest = machine.Now.ToUnixTimeSeconds() - SessionSeconds;
-        (ConfiguredPeer Was, ConfiguredPeer Is)[] peers =
-        [
-            .. before.Peers.Values.Where(peer => (peer.LatestHandshake >= oldest || peer.LatestHandshake is > 0 and < SessionSeconds) && peer.Endpoint is not null && after.Peers.ContainsKey(peer.PublicKey))
-                .Select(peer => (peer, after.Peers[peer.PublicKey])),
-        ];
-        foreach (Func<ConfiguredPeer, int> keepalive in new Func<ConfiguredPeer, int>[] { _ => 0, peer => Math.Max(1, peer.Keepalive), peer => peer.Keepalive })
-        {
-            var lines = new StringBuilder();
-            foreach ((ConfiguredPeer was, ConfiguredPeer now) in peers)
-            {
-                lines.Append($"[Peer]\nPublicKey = {now.PublicKey}\nPersistentKeepalive = {keepalive(now)}\n");
-                lines.Append(now.Endpoint is null ? $"Endpoint = {was.Endpoint}\n" : string.Empty);
-            }
-
-            if (peers.Length > 0 && machine.Run("wg", ["addconf", name, "/dev/stdin"], lines.ToString()) is { Succeeded: false } refused)
-            {
-                to.WriteLine($"{name}: peers could not be called, and come by themselves: {refused.Complaint}");
-                return;
-            }
-        }
-    }
-
     private string Undo(DropInState before)
     {
         dropIn.Put(before);
         string? trouble = Reload();
-        foreach (string name in _touched)
+        foreach ((string name, InterfaceState? was) in _touched)
         {
             // It may have been started too often of late.
             machine.Run("systemctl", ["reset-failed", Survey.UnitName(name)]);
             ProgramResult restart = machine.Run("systemctl", ["restart", Survey.UnitName(name)]);
-            trouble ??= restart.Succeeded ? null : $"{name}: {restart.Complaint}";
+            string? why = restart.Succeeded ? MakeAsBefore(name, was, Serving.Find(machine, name)) : restart.Complaint;
+            trouble ??= why is null ? null : $"{name}: {why}";
         }
 
         return trouble is null ? "Everything is as it was before." : $"The way back failed, too: {trouble}";

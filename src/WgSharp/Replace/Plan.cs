@@ -8,7 +8,8 @@ internal sealed record Plan(DropInState Wanted, IReadOnlyList<string> Restarts, 
 {
     /// <summary>Wgsharp in the place of what others name.</summary>
     /// <param name="text">The drop-in that names it.</param>
-    public static Plan Forth(IReadOnlyList<QuickUnit> units, DropInState now, string path, string text)
+    /// <param name="only">The one interface whose unit is restarted; null: all of them.</param>
+    public static Plan Forth(IReadOnlyList<QuickUnit> units, DropInState now, string path, string text, string? only = null)
     {
         bool needed = units.Any(unit => unit.Named is not { IsWgsharp: true });
         var wanted = new DropInState(needed ? text : null, PackageMasked: false);
@@ -25,19 +26,21 @@ internal sealed record Plan(DropInState Wanted, IReadOnlyList<string> Restarts, 
 
         says.AddRange(units.Where(unit => unit.IsUp).Select(unit => $"{unit.Interface}: " + unit.Serving.By switch
         {
+            Server.Another when IsLeft(unit, only) => $"{unit.Serving.Program} serves it, until {Survey.UnitName(unit.Interface!)} is started the next time.",
             Server.Another => $"{unit.Serving.Program} serves it; {Survey.UnitName(unit.Interface!)} will be restarted with wgsharp.",
             Server.Wgsharp => "wgsharp serves it already.",
             Server.Kernel => "the kernel serves it, and goes on.",
             _ => "nobody serves it; it is left alone.",
         }));
-        return new Plan(wanted, [.. others.Select(unit => unit.Interface!)], says, []);
+        return new Plan(wanted, [.. others.Where(unit => !IsLeft(unit, only)).Select(unit => unit.Interface!)], says, []);
 
         static string? Other(QuickUnit unit) => unit.Named is { IsWgsharp: false } other ? other.ToString() : null;
     }
 
     /// <summary>What others name, in the place of wgsharp.</summary>
     /// <param name="find">Where a program is, by wg-quick's path; null: nowhere.</param>
-    public static Plan Back(IReadOnlyList<QuickUnit> units, DropInState now, string path, Func<string, string?> find)
+    /// <param name="only">The one interface whose unit is restarted; null: all of them.</param>
+    public static Plan Back(IReadOnlyList<QuickUnit> units, DropInState now, string path, Func<string, string?> find, string? only = null)
     {
         QuickUnit[] ours = [.. units.Where(unit => unit is { IsUp: true, Serving.By: Server.Wgsharp })];
         bool othersNamed = units.Any(unit => unit.NamedBefore is { IsWgsharp: false });
@@ -71,14 +74,20 @@ internal sealed record Plan(DropInState Wanted, IReadOnlyList<string> Restarts, 
             {
                 refusals.Add($"{unit.Interface}: {next} is not there any more.");
             }
+            else if (IsLeft(unit, only))
+            {
+                says.Add($"{unit.Interface}: wgsharp serves it, until {Survey.UnitName(unit.Interface!)} is started the next time.");
+            }
             else
             {
                 says.Add($"{unit.Interface}: wgsharp serves it; {Survey.UnitName(unit.Interface!)} will be restarted with {next}.");
             }
         }
 
-        return new Plan(new DropInState(null, mask), [.. ours.Select(unit => unit.Interface!)], says, refusals);
+        return new Plan(new DropInState(null, mask), [.. ours.Where(unit => !IsLeft(unit, only)).Select(unit => unit.Interface!)], says, refusals);
     }
+
+    private static bool IsLeft(QuickUnit unit, string? only) => only is not null && unit.Interface != only;
 
     private static string Join(IEnumerable<string> words) => string.Join(", ", words.Distinct());
 }

@@ -16,6 +16,9 @@ internal readonly record struct Serving(Server By, string Program)
 {
     private const string Listening = "00010000";
 
+    /// <summary>See <see cref="CarryOver"/>.</summary>
+    public bool CannotChangePeers => Program.StartsWith("boringtun", StringComparison.Ordinal);
+
     /// <summary>Whoever listens on the interface's control socket. Not who answers there: a program may have listened first and left the rest to another process.</summary>
     public static Serving Find(IMachine machine, string name)
     {

@@ -64,32 +64,28 @@ internal static class Survey
     public static bool IsPackages(string path) =>
         Programs.BaseName(path) == DropIn.PackageName && path.Contains("/lib/systemd/system/wg-quick@.service.d/", StringComparison.Ordinal);
 
-    /// <returns>What an interface has; null where it does not answer.</returns>
-    public static LiveConfiguration? Dump(IMachine machine, string name)
-    {
-        ProgramResult dump = machine.Run("wg", ["show", name, "dump"]);
-        return dump.Succeeded ? LiveConfiguration.ParseDump(dump.Output) : null;
-    }
+    /// <summary>Interfaces whose programs were started by somebody else than these units.</summary>
+    public static IEnumerable<(string Name, Serving Serving)> Strays(IMachine machine, IReadOnlyList<QuickUnit> units) =>
+        machine.Entries(UapiSocket.DefaultDirectory)
+            .Where(path => path.EndsWith(UapiSocket.Extension, StringComparison.Ordinal))
+            .Select(path => Programs.BaseName(path)[..^UapiSocket.Extension.Length])
+            .Where(name => !units.Any(unit => unit.IsUp && unit.Interface == name))
+            .Select(name => (name, Serving.Find(machine, name)));
 
-    /// <summary>What a restart would lose, or bring.</summary>
-    public static IReadOnlyList<string> Differences(IMachine machine, string name)
+    /// <returns>Why an interface that is taken down would not come up as it was, whoever serves it; null: it would.</returns>
+    public static string? WhyNotRestarted(IMachine machine, string name)
     {
         string path = $"/etc/wireguard/{name}.conf";
         if (machine.Read(path) is not { } text)
         {
-            return [$"everything: there is no {path}"];
+            return $"{name} would not come up again: there is no {path}.";
         }
 
         // wg-quick writes what there is into the file before it takes the interface down.
-        if (text.Split('\n').Any(line => line.Replace(" ", string.Empty).Trim().Equals("SaveConfig=true", StringComparison.OrdinalIgnoreCase)))
-        {
-            return Dump(machine, name)?.PrivateKey is null ? ["the private key: it is not told, and SaveConfig writes a file without it"] : [];
-        }
-
-        ProgramResult stripped = machine.Run("wg-quick", ["strip", name]);
-        return !stripped.Succeeded ? [$"everything: {stripped.Complaint}"]
-            : Dump(machine, name) is { } live ? [.. live.DifferencesFrom(LiveConfiguration.ParseFile(stripped.Output), WgQuickFile.Parse(text).Hooks)]
-            : ["everything: wg show does not get an answer"];
+        bool saves = text.Split('\n').Any(line => line.Replace(" ", string.Empty).Trim().Equals("SaveConfig=true", StringComparison.OrdinalIgnoreCase));
+        return saves && InterfaceState.Find(machine, name)?.PrivateKey is null
+            ? $"{name} would lose its private key: its program does not tell it, and SaveConfig in {path} writes a file without it. Take that line out first."
+            : machine.Run("wg-quick", ["strip", name]) is { Succeeded: false } refused ? $"{name} would not come up again: {refused.Complaint}" : null;
     }
 
     private static IEnumerable<string> Directories(IMachine machine, string suffix) =>

@@ -1,4 +1,6 @@
+using WgSharp.Doctor;
 using WgSharp.Replace;
+using WgSharp.Tests.Doctor;
 
 namespace WgSharp.Tests.Replace;
 
@@ -40,6 +42,59 @@ public class PlanTests
     [Fact]
     public void A_unit_that_starts_with_the_machine_counts_though_it_is_down() =>
         Assert.Equal(new DropInState(Text, false), Forth(_untouched, new QuickUnit("wg1", default, [_packages, _file]), Others(_packages)).Wanted);
+
+    [Fact]
+    public void Where_one_interface_is_asked_for_the_others_follow_when_they_are_started()
+    {
+        QuickUnit[] units = [Up("wg0", Server.Another, _file), Up("wg1", Server.Another, _file), Others(_file)];
+        Plan forth = Plan.Forth(units, _untouched, Path, Text, only: "wg1");
+        Assert.Equal(["wg1"], forth.Restarts);
+        Assert.Contains("wg0: Another serves it, until wg-quick@wg0.service is started the next time.", forth.Says);
+        units = [Up("wg0", Server.Wgsharp, _file), Up("wg1", Server.Wgsharp, _file), Others(_file)];
+        Assert.Equal(["wg1"], Plan.Back(units, forth.Wanted, Path, program => program, only: "wg1").Restarts);
+    }
+
+    [Theory]
+    [InlineData("wg0", null)]
+    [InlineData("wg1", "wg1 is the kernel's: there is nothing to be replaced.")]
+    [InlineData("eth0", "eth0 is no WireGuard interface that anybody serves.")]
+    [InlineData("wg9", "there is no interface wg9.")]
+    public void An_interface_that_cannot_be_replaced_is_told_in_a_sentence(string name, string? why)
+    {
+        var machine = new GivenMachine();
+        machine.Files["/sys/class/net/eth0/mtu"] = "1500\n";
+        machine.Programs["ip -o link show type wireguard"] = new ProgramResult(0, "3: wg1: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1420 qdisc noqueue state UNKNOWN\n");
+        Assert.Equal(why, ReplaceCommand.WhyNot(machine, [Up("wg0", Server.Another, _file), Others(_file)], name));
+    }
+
+    [Fact]
+    public void An_interface_that_was_started_by_hand_is_told_what_to_do()
+    {
+        var machine = new GivenMachine();
+        machine.Files["/proc/net/unix"] = "0000000000000000: 00000002 00000000 00010000 0001 01    31 /run/wireguard/wg5.sock\n";
+        machine.Links["/proc/17/fd/3"] = "socket:[31]";
+        machine.Links["/proc/17/exe"] = "/usr/local/bin/boringtun-cli";
+        Assert.Contains("wg5 is served by boringtun-cli, and wg-quick@wg5.service did not start it", ReplaceCommand.WhyNot(machine, [Others(_file)], "wg5"), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("[Interface]\nSaveConfig = true\n", "(none)", "wg0 would lose its private key")]
+    [InlineData("[Interface]\nSaveConfig = true\n", "PRIVATE=", null)]
+    [InlineData("[Interface]\n", "(none)", null)]
+    [InlineData(null, "PRIVATE=", "there is no /etc/wireguard/wg0.conf")]
+    public void An_interface_that_would_not_come_up_again_is_not_taken_down(string? file, string key, string? why)
+    {
+        var machine = new GivenMachine();
+        machine.Programs["wg show wg0 "] = new ProgramResult(0, $"{key}\tPUBLIC=\t51820\toff\n");
+        if (file is not null)
+        {
+            machine.Files["/etc/wireguard/wg0.conf"] = file;
+        }
+
+        string? refusal = Survey.WhyNotRestarted(machine, "wg0");
+        Assert.Equal(why is null, refusal is null);
+        Assert.Contains(why ?? string.Empty, refusal ?? string.Empty, StringComparison.Ordinal);
+    }
 
     [Fact]
     public void The_way_back_is_a_file_less()

@@ -135,9 +135,9 @@ comes_anew() {
 # All that a person can see of an interface, but when and how much; in an order of its own.
 picture() { # interface
 	on vps wg show "$1" dump | perl -F'\t' -lane 'print @F == 4 ? "@F" : join " ", @F[0 .. 2], join(",", sort split /,/, $F[3]), $F[7]' | sort
-	on vps ip -o address show dev "$1" | grep -v 'inet6.*scope link' | cut -d ' ' -f 2-
+	on vps ip -o address show dev "$1" | awk '!/inet6.*scope link/' | cut -d ' ' -f 2-
 	on vps ip -4 route show table all dev "$1"
-	on vps ip -6 route show table all dev "$1" | grep -v 'proto kernel'
+	on vps ip -6 route show table all dev "$1" | awk '!/proto kernel/'
 	on vps ip -4 rule show
 	on vps cat "/sys/class/net/$1/mtu"
 	on vps iptables -S
@@ -157,7 +157,7 @@ files() {
 
 # shellcheck disable=SC2016 # for the machine's shell
 served_by() { check "programs that serve" "$(on vps sh -c 'readlink /proc/[0-9]*/exe' 2>/dev/null | grep -oE 'wireguard-go|wgsharp$' | sort -u | tr '\n' ' ')" == "$1 "; }
-process_of() { on vps sh -c "ss -lxp | sed -n 's#.*/wireguard/$1.sock .*pid=\\([0-9]*\\).*#\\1#p'"; }
+process_of() { on vps pgrep -f "(wireguard-go|wgsharp) (-f )?$1\$"; }
 
 # status and words of wgsharp replace
 says() { # pattern arguments...
@@ -222,7 +222,7 @@ refuses_in_a_sentence() {
 	says '^2 .*There is no terminal to ask on: add --yes'
 	status=0
 	answer=$(on vps env SHELL=/bin/sh script -qec 'wgsharp replace' /dev/null <<<n) || status=$?
-	check "on a terminal, where the answer is no" "$status $answer" =~ ^1\ .*'Go on? [y/N]'
+	check "on a terminal, where the answer is no" "$status $answer" =~ '^1 .*Go on\? \[y/N\]'
 	says '^0 There is nothing to go back to\.$' --back --yes
 	on vps mv /etc/wireguard/wg0.conf /root/
 	says $'\nwgsharp: wg0 would not come up again: there is no /etc/wireguard/wg0.conf\\.$' --yes

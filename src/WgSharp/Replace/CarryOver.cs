@@ -50,12 +50,16 @@ internal sealed class CarryOver(IMachine machine, string name, bool peerByPeer)
             return null;
         }
 
+        // Not by addconf: a section of a peer without allowed IPs takes those away that it has.
         foreach (Func<LivePeer, int> keepalive in new Func<LivePeer, int>[] { _ => 0, peer => Math.Max(1, peer.Keepalive), peer => peer.Keepalive })
         {
-            string text = string.Concat(peers.Select(peer => $"[Peer]\nPublicKey = {peer.PublicKey}\nPersistentKeepalive = {keepalive(peer)}\n"));
-            if (machine.Run("wg", ["addconf", name, "/dev/stdin"], text) is { Succeeded: false } refused)
+            foreach (LivePeer[] some in peers.Chunk(KeysAtOnce))
             {
-                return refused.Complaint;
+                string[] arguments = ["set", name, .. some.SelectMany(peer => new[] { "peer", peer.PublicKey, "persistent-keepalive", $"{keepalive(peer)}" })];
+                if (machine.Run("wg", arguments) is { Succeeded: false } refused)
+                {
+                    return refused.Complaint;
+                }
             }
         }
 
@@ -64,7 +68,7 @@ internal sealed class CarryOver(IMachine machine, string name, bool peerByPeer)
 
     private IEnumerable<Step> Steps(InterfaceState was, InterfaceState now)
     {
-        // Whoever differs is made anew: allowed IPs can be added to a peer, and not taken away.
+        // Whoever differs is made anew, see peerByPeer.
         IEnumerable<string> gone = now.Peers.Values.Where(peer => !IsSame(was.Peers.GetValueOrDefault(peer.PublicKey), peer)).Select(peer => peer.PublicKey);
         foreach (string[] keys in gone.Chunk(peerByPeer ? 1 : KeysAtOnce))
         {

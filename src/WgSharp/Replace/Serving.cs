@@ -43,6 +43,6 @@ internal readonly record struct Serving(Server By, string Program)
     internal static IEnumerable<string> ParseSockets(string text, string name) =>
         text.Split('\n')
             .Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
-            .Where(fields => fields.Length == 8 && fields[3] == Listening && fields[7].EndsWith($"/wireguard/{name}{UapiSocket.Extension}", StringComparison.Ordinal))
+            .Where(fields => fields.Length == 8 && fields[3] == Listening && UapiSocket.IsListenerOf(name, fields[7]))
             .Select(fields => fields[6]);
 }

@@ -128,7 +128,7 @@ public class CarryOverTests
         long now = _machine.Now.ToUnixTimeSeconds();
         new CarryOver(_machine, "wg0", peerByPeer: false).Call(State(One.Replace("1700000000", $"{now - 179}") + Two + "THREE=\t(none)\t198.51.100.3:1\t(none)\t" + (now - 181) + "\t0\t0\t25\n"));
         Assert.Equal(
-            new[] { 0, 1, 0 }.Select(keepalive => $"wg addconf wg0 /dev/stdin [Peer]\nPublicKey = ONE=\nPersistentKeepalive = {keepalive}\n"),
+            new[] { 0, 1, 0 }.Select(keepalive => $"wg set wg0 peer ONE= persistent-keepalive {keepalive} "),
             _machine.Ran);
     }
 

@@ -155,13 +155,16 @@ public class PlanTests
     [Fact]
     public void A_listening_socket_is_found_by_its_interface() =>
         Assert.Equal(
-            ["31"],
+            ["31", "34"],
             Serving.ParseSockets(
                 """
                 Num       RefCount Protocol Flags    Type St Inode Path
                 0000000000000000: 00000002 00000000 00010000 0001 01    31 /var/run/wireguard/wg0.sock
                 0000000000000000: 00000003 00000000 00000000 0001 03    32 /var/run/wireguard/wg0.sock
                 0000000000000000: 00000002 00000000 00010000 0001 01    33 /run/wireguard/wg1.sock
+                0000000000000000: 00000002 00000000 00010000 0001 01    34 /var/run/wireguard/.wg0.4711.new
+                0000000000000000: 00000002 00000000 00010000 0001 01    35 /var/run/wireguard/.wg0.1.4711.new
+                0000000000000000: 00000002 00000000 00010000 0001 01    36 /var/run/other/wg0.sock
                 """,
                 "wg0"));
 

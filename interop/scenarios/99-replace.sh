@@ -125,6 +125,14 @@ installers_drop_in() { # etc
 	printf '%s\n' '[Interface]' "PrivateKey = $(wg genkey)" 'Address = 10.17.0.1/24' '[Peer]' "PublicKey = ${pub[home]}" 'AllowedIPs = 10.17.0.2/32' >"$1/wireguard/wg1.conf"
 }
 
+# A daemon that takes its time to end: from before its link goes until a second later it is stopped. (Table = off: wg-quick asks it nothing then.)
+slow_ending() { # etc
+	installers_drop_in "$1"
+	rm "$1/systemd/system/multi-user.target.wants/wg-quick@wg1.service"
+	# shellcheck disable=SC2016  # for wg-quick's shell
+	sed -i '/^Address/a Table = off\nPreDown = pids=$(pgrep -fx ".*wgsharp -f %i") || exit 0; kill -STOP $pids; systemd-run --quiet sh -c "sleep 1; kill -CONT $pids"' "$1/wireguard/wg0.conf"
+}
+
 answers_home() { on home ping -n -q -c 1 -W 0.3 10.7.0.1; }
 
 # After a reboot, home comes with a new session and to the port of the file.
@@ -331,4 +339,13 @@ scenario_replace_one_after_the_other() {
 	restart vps
 	served_by wireguard-go
 	comes_anew "rebooted: a ping comes back"
+}
+
+# wgsharp ends slowly: on the way back wireguard-go, which gives up when it finds another one's control socket, is not started before.
+# machines: debian
+# limit: 90
+scenario_replace_back_from_a_slow_one() {
+	server_with slow_ending boringtun
+	changes_to wgsharp
+	changes_to wireguard-go --back
 }

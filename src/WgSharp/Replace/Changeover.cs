@@ -4,10 +4,15 @@ using WgSharp.Doctor;
 namespace WgSharp.Replace;
 
 /// <summary>Carries a plan out: the drop-in, then one unit after the other, each looked at afterwards; and all of it back when something is not as it should be.</summary>
+/// <param name="runtimeUnits">Where what is said of units is gone with the next boot.</param>
 /// <param name="say">Takes a line for whoever asked.</param>
-internal sealed class Changeover(IMachine machine, DropIn dropIn, Action<string> say)
+internal sealed class Changeover(IMachine machine, DropIn dropIn, string runtimeUnits, Action<string> say)
 {
+    /// <summary>systemd's.</summary>
+    public const string RuntimeUnits = "/run/systemd/system";
+
     private readonly List<(string Name, InterfaceState? Was)> _touched = [];
+    private long _restarted;
 
     /// <param name="toWgsharp">Else away from it.</param>
     /// <returns>Why it was not to be, and everything is as before; null: done.</returns>
@@ -52,8 +57,7 @@ internal sealed class Changeover(IMachine machine, DropIn dropIn, Action<string>
     {
         InterfaceState? was = InterfaceState.Find(machine, name);
         _touched.Add((name, was));
-        long started = Stopwatch.GetTimestamp();
-        ProgramResult restart = machine.Run("systemctl", ["restart", Survey.UnitName(name)]);
+        ProgramResult restart = RestartUnit(name);
         if (!restart.Succeeded)
         {
             return $"{name}: {WhyNot(name) ?? restart.Complaint}";
@@ -70,8 +74,39 @@ internal sealed class Changeover(IMachine machine, DropIn dropIn, Action<string>
             return $"{name}: {why}.";
         }
 
-        say($"{name}: served by {now.Program}, {Stopwatch.GetElapsedTime(started).TotalMilliseconds:0} ms after the restart began.");
+        say($"{name}: served by {now.Program}, {Stopwatch.GetElapsedTime(_restarted).TotalMilliseconds:0} ms after the restart began.");
         return null;
+    }
+
+    /// <summary>
+    /// A daemon that wgsharp@ runs ends a moment after its interface is gone, and wireguard-go gives up when it still finds that one's control socket: so somebody has to wait between
+    /// the unit's end and its new start. Two commands would not do: what depends on the unit is restarted with it, and not started again.
+    /// </summary>
+    private ProgramResult RestartUnit(string name)
+    {
+        string unit = Survey.UnitName(name), daemon = $"wgsharp@{name}.service";
+        var between = new DropIn($"{runtimeUnits}/{unit}.d");
+        bool waits = false;
+        if (!machine.Run("systemctl", ["is-active", "--quiet", unit]).Succeeded)
+        {
+            machine.Run("systemctl", ["stop", daemon]);
+        }
+        else if (Serving.Find(machine, name).By == Server.Wgsharp)
+        {
+            waits = true;
+            between.Put(new DropInState($"[Service]\nExecStopPost=-/bin/systemctl stop --job-mode=ignore-dependencies {daemon}\n", PackageMasked: false));
+            _ = Reload();
+        }
+
+        _restarted = Stopwatch.GetTimestamp();
+        ProgramResult restart = machine.Run("systemctl", ["restart", unit]);
+        if (waits)
+        {
+            between.Put(default);
+            _ = Reload();
+        }
+
+        return restart;
     }
 
     private string? MakeAsBefore(string name, InterfaceState? was, Serving serving)
@@ -112,7 +147,7 @@ internal sealed class Changeover(IMachine machine, DropIn dropIn, Action<string>
         {
             // It may have been started too often of late.
             machine.Run("systemctl", ["reset-failed", Survey.UnitName(name)]);
-            ProgramResult restart = machine.Run("systemctl", ["restart", Survey.UnitName(name)]);
+            ProgramResult restart = RestartUnit(name);
             string? why = restart.Succeeded ? MakeAsBefore(name, was, Serving.Find(machine, name)) : restart.Complaint;
             trouble ??= why is null ? null : $"{name}: {why}";
         }

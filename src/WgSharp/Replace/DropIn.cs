@@ -14,6 +14,7 @@ internal readonly record struct DropInState(string? Text, bool PackageMasked);
 /// </summary>
 internal sealed class DropIn(string directory)
 {
+    /// <summary>Where the administrator's are.</summary>
     public const string DefaultDirectory = "/etc/systemd/system/wg-quick@.service.d";
 
     /// <summary>The package's, in whichever of systemd's directories.</summary>

@@ -121,7 +121,7 @@ internal static class ReplaceCommand
         // Who does this may have come by the very tunnel.
         using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, signal => signal.Cancel = true);
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal => signal.Cancel = true);
-        if (new Changeover(machine, dropIn, Tell).Run(plan, toWgsharp: !back) is not { } why)
+        if (new Changeover(machine, dropIn, Changeover.RuntimeUnits, Tell).Run(plan, toWgsharp: !back) is not { } why)
         {
             return Done;
         }

@@ -72,13 +72,13 @@ internal sealed class AnsweringPeer : IDisposable
             bool isKeepalive = _packet[0].Length == 0;
             BeganWithKeepalive |= isKeepalive && !HasSession;
             HasSession = true;
-            _device.Raise(keypair.Peer, keypair.Peer.NoteReceived(keypair, 1, message.Length, !isKeepalive, moment.Now));
+            _device.QueueWork(keypair.Peer, keypair.Peer.NoteReceived(keypair, 1, message.Length, !isKeepalive, moment.Now));
         }
 
         keypair.Release();
 
         // The confirmed keypair becomes the current one. Nothing is ever staged here that would have to be sent then.
-        while (_device.TryTakeAttention(moment, out _, out _))
+        while (_device.TryTakeWork(moment, out _, out _))
         {
         }
     }

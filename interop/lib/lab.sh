@@ -8,22 +8,24 @@
 #
 #   host a wgsharp               a namespace whose wg-quick uses the implementation under test
 #   host b kernel                the kernel module: here, or in a virtual machine where this kernel has none
+#   host c wgsharp bullseye      a virtual machine with the kernel of that release of Debian ("# kernels: bullseye"); it boots a disk (lib/machines.sh)
 #   link a:eth0 10.0.0.1/24 b:eth0 10.0.0.2/24,fd00::2/64
 #   on a ip route ...            runs a command on a host; feed a ... hands it standard input as well
 #   up a wg0 <<<"$configuration" wg-quick up, as users do; down a wg0
 #   create a wg0 [born]          only the interface (born in another host and moved from there)
 
-declare -A implementation=() holder=() machine=() booted=() machine_patience=() key=() pub=()
+declare -A implementation=() holder=() machine=() kit=() booted=() machine_patience=() key=() pub=()
 hosts=()
 
 # ---- hosts and links -------------------------------------------------------------------------------------------
 
-host() { # name [implementation]
+host() { # name [implementation] [release of Debian whose kernel it has]
 	local name=$1 what=${2:-wgsharp}
 	hosts+=("$name")
 	implementation[$name]=$what
 	mkdir -m 700 "$lab/$name"
-	if [[ $what == kernel && $KERNEL == vm ]]; then
+	[[ -z ${3:-} ]] || kit[$name]=$(readlink -f "$library/../.cache/kernel/$3")
+	if [[ -v kit[$name] || ($what == kernel && $KERNEL == vm) ]]; then
 		machine[$name]=off
 		return
 	fi
@@ -121,27 +123,16 @@ link() { # host:interface addresses host:interface addresses ("-": the host has 
 # ---- the kernel in a virtual machine ---------------------------------------------------------------------------
 
 machine_start() { # host, host and interface of the tap at the other end of its cable, name of its interface
-	local name=$1 at=$2 tap=$3 card=$4 answer fifo=$lab/$1/channel in out turn
+	local name=$1 at=$2 tap=$3 card=$4 fifo=$lab/$1/channel in out hardware
 	mkfifo "$fifo.in" "$fifo.out"
-	machine[$name]=off
-	# Two at a time: emulation is slow, and a machine that boots beside many others may give up on its own clock.
-	exec {turn}>"$lab/../boot.$((RANDOM % 2))"
-	flock "$turn"
-	# Never KVM: nested in another hypervisor it may be offered and then hang. With RDRAND, because the module drops
-	# handshakes until the random number generator is seeded. One machine has one card.
-	launch "$at" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 320 -nodefaults -no-user-config -display none -no-reboot \
-		-kernel "$KERNEL_KIT/vmlinuz" -initrd "$KERNEL_KIT/initramfs" \
-		-append "console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet mitigations=off" -serial "file:$lab/$name/console" \
-		-netdev "tap,id=n0,ifname=$tap,script=no,downscript=no" -device virtio-net-pci,netdev=n0,mac="52:54:00:12:34:$((10 + RANDOM % 89))" \
-		-device virtio-serial-pci -chardev "pipe,id=c0,path=$fifo" -device virtserialport,chardev=c0 \
-		>"$lab/$name/qemu" 2>&1 </dev/null {turn}>&- &
+	virtual_hardware "$KERNEL_KIT" "$tap" "$fifo" "$lab/$name/console"
+	launch "$at" "${hardware[@]}" -incoming "exec:cat $KERNEL_KIT/state" >"$lab/$name/qemu" 2>&1 </dev/null &
 	holder[$name]=$!
 	exec {in}<>"$fifo.in" {out}<>"$fifo.out"
 	machine[$name]="$in $out"
-	read -r -t 60 -u "$out" answer || fail "the kernel's machine does not start: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
-	exec {turn}>&-
-	[[ $answer == ready* ]] || fail "the kernel's machine says $answer"
-	machine_run "$name" "mkdir -p -m 700 $lab/$name && ip link set eth0 name tmp0 && ip link set tmp0 name $card"
+	# Its clock stood still since it was booted.
+	machine_run "$name" "date -s @$EPOCHSECONDS && mkdir -p -m 700 $lab/$name && ip link set eth0 name tmp0 && ip link set tmp0 name $card" >/dev/null ||
+		fail "the kernel's machine does not start: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
 }
 
 # A machine that has not answered once is asked nothing more: what it says next would be the answer to something else.

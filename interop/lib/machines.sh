@@ -1,11 +1,13 @@
 #!/bin/bash
 # Machines that boot: a host of lib/lab.sh gets a disk with Debian on it and systemd as its first process. In a container
 # (systemd-nspawn) in the host's network namespace; with the kernel module as its implementation, where this kernel has
-# none, in a virtual machine. Sourced by lib/scenario. The scenario's comment names the disks: "# machines: haproxy".
+# none, or with a kernel of its own ("host vps wgsharp bullseye"), in a virtual machine. Sourced by lib/scenario. The scenario's comment names the disks: "# machines: haproxy".
 #
 #   host vps wgsharp; link net:tovps 203.0.113.1/24 vps:eth0 -    cables first; "-": the machine has its own set-up
 #   disk vps haproxy                                              what it boots from (interop/machines)
 #   memory vps 128                                                MiB for everything in it (optional)
+#   processors vps 1                                              how many it has (optional), the last of this machine's
+#   without vps 3.10+nf_tables                                    what its kernel lacks (lib/without.py; a container only)
 #   boot vps; on vps systemctl status                             what `on` runs is what somebody types there
 #   feed vps tee /etc/wireguard/wg0.conf <<<"$configuration"
 #   restart vps; shut_down vps; cut_power vps                      (the last two: then boot again)
@@ -14,7 +16,7 @@
 
 boot_time=0 # milliseconds that the last machine took from power on to the last unit
 declare -A machine machine_patience booted holder # of lib/lab.sh
-declare -A disk=() cards=() limit_of_memory=() wired=() keeper=() switches=()
+declare -A disk=() cards=() limit_of_memory=() processors_of=() lacks=() wired=() keeper=() switches=()
 
 disk() { # host image [option of systemd-nspawn...]
 	local name=$1 image=$2
@@ -28,7 +30,7 @@ disk() { # host image [option of systemd-nspawn...]
 	mkdir -p "$lab/$name/disk"/{upper,work,root}
 	local lower=$MACHINES/$image
 	grep -q '^# release: ' "$library/../machines/$image" || lower+=:$MACHINES/debian
-	[[ ! -v machine[$name] ]] || lower=$KERNEL_KIT/disk:$lower
+	[[ ! -v machine[$name] ]] || lower=${kit[$name]:-$KERNEL_KIT}/disk:$lower
 	mount -t overlay overlay -o "lowerdir=$lower,upperdir=$lab/$name/disk/upper,workdir=$lab/$name/disk/work" "$lab/$name/disk/root" ||
 		fail "$lab is on a file system that cannot keep a machine's disk (overlay)"
 	echo "$name" >"$lab/$name/disk/root/etc/hostname"
@@ -63,6 +65,12 @@ leave_kernel_aside() { # root
 }
 
 memory() { limit_of_memory[$1]=$2; } # host MiB
+
+# The last ones: a container's processors need not begin with number 0.
+processors() { processors_of[$1]=$(last_processors "$2"); } # host count
+last_processors() { python3 -c 'import os, sys; print(",".join(map(str, sorted(os.sched_getaffinity(0))[-int(sys.argv[1]):])))' "$1"; }
+
+without() { lacks[$1]=$2; } # host part+part...
 
 # OpenVZ's network card (venet0): nobody is asked for an address of the link. An Ethernet card without ARP sends to its own address, so that both ends of
 # the cable have the same. The machine's own set-up gives it 127.0.0.1/32, the public addresses as /32 and /128, and "dev,dev6" as its gateways.
@@ -119,13 +127,19 @@ boot() { # host
 }
 
 boot_container() { # host
-	local name=$1 group ceiling console=$lab/$1/console from
+	local name=$1 group ceiling console=$lab/$1/console from outside=() inside=()
+	# What answers for the filter is none of the container's processes.
+	[[ ! -v lacks[$name] ]] || outside=("$library/without.py" "${lacks[$name]}")
+	[[ ! -v processors_of[$name] ]] || inside=(taskset --cpu-list "${processors_of[$name]}")
 	from=$(now_ms)
 	on "$name" sysctl -q net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 	(
 		for group in $(machine_groups "$name"); do
 			mkdir -p "$group"
-			[[ ! -e $group/cpuset.cpus ]] || { cat "${group%/*}/cpuset.cpus" >"$group/cpuset.cpus"; cat "${group%/*}/cpuset.mems" >"$group/cpuset.mems"; }
+			if [[ -e $group/cpuset.cpus ]]; then
+				echo "${processors_of[$name]:-$(cat "${group%/*}/cpuset.cpus")}" >"$group/cpuset.cpus"
+				cat "${group%/*}/cpuset.mems" >"$group/cpuset.mems"
+			fi
 			# A group weighs as much as one process outside it, whatever runs in it; a machine is more than that.
 			[[ ! -e $group/cpu.shares ]] || echo 8192 >"$group/cpu.shares"
 			[[ ! -e $group/cpu.weight ]] || echo 800 >"$group/cpu.weight"
@@ -134,11 +148,11 @@ boot_container() { # host
 					[[ ! -e $ceiling ]] || echo $((limit_of_memory[$name] << 20)) >"$ceiling"
 				done
 			fi
-			echo "$BASHPID" >"$group/cgroup.procs"
 		done
 		# A machine's administrator sets its network's own parameters, ip_forward first of all.
-		# shellcheck disable=SC2086  # switches are words
-		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network exec systemd-nspawn --quiet --register=no --keep-unit --directory="$lab/$name/disk/root" --boot --machine="$name" --hostname="$name" \
+		# shellcheck disable=SC2086,SC2016  # switches are words; for its own shell
+		SYSTEMD_NSPAWN_API_VFS_WRITABLE=network exec "${outside[@]}" bash -c 'for group in $1; do echo "$$" >"$group/cgroup.procs"; done; shift; exec "$@"' - "$(machine_groups "$name")" \
+			"${inside[@]}" systemd-nspawn --quiet --register=no --keep-unit --directory="$lab/$name/disk/root" --boot --machine="$name" --hostname="$name" \
 			--network-namespace-path="/run/netns/${wired[$name]}" --capability=CAP_NET_ADMIN --bind=/dev/net/tun --link-journal=no \
 			--resolv-conf=off --timezone=off --console=pipe ${switches[$name]} </dev/null >>"$console" 2>&1
 	) &
@@ -194,14 +208,14 @@ boot_virtual() { # host
 	exec {turn}>"$lab/../boot.$((RANDOM % 2))"
 	flock "$turn"
 	nsenter --net="/run/netns/$name" qemu-system-x86_64 -accel tcg -cpu max -m "${limit_of_memory[$name]:-512}" -nodefaults -no-user-config -display none -no-reboot \
-		-kernel "$KERNEL_KIT/vmlinuz" -initrd "$KERNEL_KIT/disk-initramfs" \
+		-kernel "${kit[$name]:-$KERNEL_KIT}/vmlinuz" -initrd "${kit[$name]:-$KERNEL_KIT}/disk-initramfs" \
 		-append "console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet mitigations=off apparmor=0 interop.cards=$names" -serial "file:$lab/$name/console" \
 		-drive "file=$image,format=raw,if=none,id=d0,cache=unsafe" -device virtio-blk-pci,drive=d0 "${options[@]}" \
 		-device virtio-serial-pci -chardev "pipe,id=c0,path=$fifo" -device virtserialport,chardev=c0 \
 		>"$lab/$name/qemu" 2>&1 </dev/null {turn}>&- &
 	booted[$name]=$! holder[$name]=$!
 	exec {in}<>"$fifo.in" {out}<>"$fifo.out"
-	read -r -t 180 -u "$out" answer || fail "the kernel's machine does not boot: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
+	read -r -t 300 -u "$out" answer || fail "the kernel's machine does not boot: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
 	exec {turn}>&-
 	[[ $answer == ready* ]] || fail "the kernel's machine says $answer"
 	# What somebody starts on a whole machine takes its time under emulation: Docker, for one.

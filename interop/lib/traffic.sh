@@ -4,7 +4,8 @@
 # Pings and demands answers. One ping has one second. Of several, ping would only wait for twice the longest time seen,
 # which on a busy machine is too short; with -w it waits for the number of answers.
 pings() { # from address [count [more options of ping]]
-	local from=$1 to=$2 count=${3:-1} answer patience=(-W 1)
+	# One that is answered after 5 s was staged, and its first handshake message was lost.
+	local from=$1 to=$2 count=${3:-1} answer patience=(-W 3)
 	shift 2
 	[[ $# -eq 0 ]] || shift
 	[[ $count -eq 1 ]] || patience=(-w 10)

@@ -229,13 +229,13 @@ scenario_starts_within_250_ms() {
 	check "median ms until wgsharp wg0 is back" "${times[4]}" -le 250
 }
 
-# A daemon that has had a handshake and is idle is at most 40 MB.
+# A daemon that has had a handshake and is idle is at most 30 MB.
 # alone
-scenario_idle_within_40_mb() {
+scenario_idle_within_30_mb() {
 	cable wgsharp
 	tunnel 4 both
 	pings a 192.168.241.2 5
-	check "resident KiB, idle after a handshake and five pings" "$(resident "$(daemon_pid a wg0)")" -le 40960
+	check "resident KiB, idle after a handshake and five pings" "$(resident "$(daemon_pid a wg0)")" -le 30720
 }
 
 # 25,000 peers: every command of wg takes about a second.

@@ -6,6 +6,12 @@
 # software: c sees the packets that a real network would see.
 behind_b() {
 	cable "$1"
+	c_behind_b
+	configuration a 10.0.0.2:2 | sed 's|^AllowedIPs.*|&, 192.168.77.0/24, fd00:77::/64|' | up a wg0
+	configuration b '' | up b wg0
+}
+
+c_behind_b() {
 	host c none
 	link b:eth1 192.168.77.1/24,fd00:77::1/64 c:eth0 192.168.77.2/24,fd00:77::2/64
 	on b sysctl -q net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
@@ -13,8 +19,6 @@ behind_b() {
 	on c ip route add default via fd00:77::1
 	on b ethtool -K eth1 tx off tso off gso off >/dev/null
 	on c ethtool -K eth0 tx off tso off gso off >/dev/null
-	configuration a 10.0.0.2:2 | sed 's|^AllowedIPs.*|&, 192.168.77.0/24, fd00:77::/64|' | up a wg0
-	configuration b '' | up b wg0
 }
 
 # Random bytes from one host to another, compared by their SHA-256.

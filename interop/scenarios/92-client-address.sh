@@ -106,7 +106,7 @@ asks_outside() { # what, none|all that are answered, packets on wg0, on venet0, 
 # as the article has it before it names br-mailcow, and what that costs.
 # machines: docker
 # peers: wgsharp kernel
-# limit: 300
+# limit: 420
 scenario_client_address_mail_by_the_gateway() {
 	build_client_address wgsharp "$1"
 	mail_goes_out $gateway4 $gateway6
@@ -144,7 +144,7 @@ asks_by_smtp() { # address
 # SNAT instead, no rule for the mark, the mark without `! -d`, a service of the server itself without its rule.
 # machines: docker
 # peers: wgsharp kernel
-# limit: 300
+# limit: 420
 scenario_client_address_of_visitors() {
 	local to
 	build_client_address wgsharp "$1"

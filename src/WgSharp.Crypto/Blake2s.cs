@@ -243,7 +243,7 @@ internal struct Blake2sState
             Vector512<uint> words = Pick(message, round);
             Mix(ref a, ref b, ref c, ref d, words.GetLower().GetLower(), words.GetLower().GetUpper());
 
-            // Turn the rows so that the diagonals stand in columns, and back.
+            // Rotate the rows so that the diagonals stand in columns, and back.
             b = Vector128.Shuffle(b, Vector128.Create(1u, 2, 3, 0));
             c = Vector128.Shuffle(c, Vector128.Create(2u, 3, 0, 1));
             d = Vector128.Shuffle(d, Vector128.Create(3u, 0, 1, 2));

@@ -30,7 +30,7 @@ internal sealed record TunnelOptions
 /// </code>
 /// Of two, the second sleeps until both directions carry bulk. Each packet thread runs the stages of <see cref="OutboundPath"/> or <see cref="InboundPath"/> to completion, then sleeps in its waiter.
 /// Inbound hands handshake messages to the control loop through <see cref="HandshakeQueue"/>; both directions tell it what a peer needs
-/// through <see cref="Device.Raise"/>. Nothing else crosses.
+/// through <see cref="Device.QueueWork"/>. Nothing else crosses.
 /// </summary>
 internal sealed class Tunnel : IDisposable
 {

@@ -33,10 +33,10 @@ internal sealed class TunnelLink(Device device, IWaiter controlWaiter)
         set => _ownAddresses = value;
     }
 
-    /// <summary>Any thread: tells the control loop what a peer needs, and wakes it if it does not know yet.</summary>
-    public void Raise(Peer peer, Attention attention)
+    /// <summary>Any thread: leaves work for the control loop, and wakes it if it does not know yet.</summary>
+    public void QueueWork(Peer peer, PeerWork work)
     {
-        if (attention != Attention.None && device.Raise(peer, attention))
+        if (work != PeerWork.None && device.QueueWork(peer, work))
         {
             controlWaiter.Wake();
         }

@@ -13,21 +13,14 @@ namespace WgSharp.Linux;
 /// </summary>
 internal sealed unsafe class EpollWaiter : IWaiter
 {
-    internal const ulong Udp4Key = 4;
-    internal const ulong Udp6Key = 5;
-    internal const ulong RoutesKey = 6;
-    internal const ulong LanesKey = 8;
-    internal const ulong TooBigKey = 9;
+    // The keys of the UDP sockets are theirs (UdpWatch.FirstKey).
     private const ulong WakeKey = 1;
     private const ulong TimerKey = 2;
     private const ulong TunKey = 3;
-    private const ulong ResumeKey = 7;
+    private const ulong ResumeKey = 4;
     private const int MaxEvents = 8;
 
-    /// <summary>struct epoll_event is packed on x86-64 only (sys/epoll.h); the data word ends it everywhere.</summary>
-    internal static readonly int EventSize = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 12 : 16;
-
-    private readonly FileDescriptor _epoll;
+    private readonly Epoll _epoll;
     private readonly FileDescriptor _wake;
     private readonly FileDescriptor? _timer;
     private readonly int _timerClock;
@@ -42,16 +35,16 @@ internal sealed unsafe class EpollWaiter : IWaiter
     /// <param name="udp">The sockets to watch, whichever are open at a time, or null.</param>
     public EpollWaiter(TunDevice? tun, UdpSocket? udp, KernelFeatures features)
     {
-        _epoll = FileDescriptor.Required(Libc.epoll_create1(Libc.O_CLOEXEC), "epoll_create1");
+        _epoll = new Epoll();
         _wake = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
         _timer = CreateTimer(features, out _timerClock);
-        Add(_epoll, _wake, WakeKey, Libc.EPOLLIN | Libc.EPOLLET);
-        Add(_epoll, _timer, TimerKey);
-        Add(_epoll, tun?.Descriptor, TunKey);
+        _epoll.Add(_wake, WakeKey, Libc.EPOLLIN | Libc.EPOLLET);
+        _epoll.Add(_timer, TimerKey);
+        _epoll.Add(tun?.Descriptor, TunKey);
 
         // Who waits for packets is woken by them; the control loop sleeps for as long as it likes.
         _resume = tun is null && udp is null ? ResumeSignal.Create(features) : null;
-        Add(_epoll, _resume, ResumeKey);
+        _epoll.Add(_resume, ResumeKey);
         _udp = udp;
         udp?.Watch(_epoll);
     }
@@ -60,16 +53,10 @@ internal sealed unsafe class EpollWaiter : IWaiter
     [SkipLocalsInit]
     public Readiness Wait(Instant deadline)
     {
-        byte* events = stackalloc byte[MaxEvents * 16];
+        Span<EpollEvent> events = stackalloc EpollEvent[MaxEvents];
         while (true)
         {
-            int count = Libc.epoll_wait(_epoll, events, MaxEvents, Arm(deadline));
-            if (count < 0 && Marshal.GetLastPInvokeError() != Errno.EINTR)
-            {
-                throw Errno.Exception("epoll_wait", Marshal.GetLastPInvokeError());
-            }
-
-            Readiness ready = Collect(events, count);
+            Readiness ready = Collect(events[.._epoll.Wait(events, Arm(deadline))]);
             if (ready != Readiness.None)
             {
                 return ready;
@@ -86,8 +73,8 @@ internal sealed unsafe class EpollWaiter : IWaiter
     [SkipLocalsInit]
     public Readiness Poll()
     {
-        byte* events = stackalloc byte[MaxEvents * 16];
-        return Collect(events, Libc.epoll_wait(_epoll, events, MaxEvents, 0));
+        Span<EpollEvent> events = stackalloc EpollEvent[MaxEvents];
+        return Collect(events[.._epoll.Wait(events, milliseconds: 0)]);
     }
 
     /// <inheritdoc/>
@@ -116,43 +103,6 @@ internal sealed unsafe class EpollWaiter : IWaiter
         _wake.Dispose();
         _timer?.Dispose();
         _resume?.Dispose();
-    }
-
-    internal static void Add(FileDescriptor epoll, FileDescriptor? descriptor, ulong key, uint events = Libc.EPOLLIN)
-    {
-        if (descriptor is not null && !TryControl(epoll, Libc.EPOLL_CTL_ADD, descriptor, key, events))
-        {
-            throw Errno.Exception("epoll_ctl", Marshal.GetLastPInvokeError());
-        }
-    }
-
-    /// <summary>Watches a descriptor again that is told of once (EPOLLONESHOT). One that is not watched any more stays so.</summary>
-    internal static void Arm(FileDescriptor epoll, FileDescriptor? descriptor, ulong key, uint events)
-    {
-        if (descriptor is not null && !TryControl(epoll, Libc.EPOLL_CTL_MOD, descriptor, key, events) && Marshal.GetLastPInvokeError() != Errno.ENOENT)
-        {
-            throw Errno.Exception("epoll_ctl", Marshal.GetLastPInvokeError());
-        }
-    }
-
-    private static bool TryControl(FileDescriptor epoll, int operation, FileDescriptor descriptor, ulong key, uint events)
-    {
-        byte* entry = stackalloc byte[16];
-        *(uint*)entry = events;
-        *(ulong*)(entry + EventSize - sizeof(ulong)) = key;
-        return Libc.epoll_ctl(epoll, operation, descriptor, entry) == 0;
-    }
-
-    /// <summary>Which descriptor the i-th event is about.</summary>
-    internal static ulong KeyOf(byte* events, int i) => *(ulong*)(events + (i * EventSize) + EventSize - sizeof(ulong));
-
-    internal static void Remove(FileDescriptor epoll, FileDescriptor? descriptor)
-    {
-        if (descriptor is not null)
-        {
-            byte* entry = stackalloc byte[16];
-            Libc.epoll_ctl(epoll, Libc.EPOLL_CTL_DEL, descriptor, entry);
-        }
     }
 
     /// <summary>
@@ -197,13 +147,12 @@ internal sealed unsafe class EpollWaiter : IWaiter
         return left <= 0 ? 0 : (int)Math.Min(((left - 1) / 1_000_000) + 1, int.MaxValue);
     }
 
-    private Readiness Collect(byte* events, int count)
+    private Readiness Collect(ReadOnlySpan<EpollEvent> events)
     {
         Readiness ready = Readiness.None;
-        for (int i = 0; i < count; i++)
+        foreach (EpollEvent told in events)
         {
-            uint what = *(uint*)(events + (i * EventSize));
-            switch (KeyOf(events, i))
+            switch (told.Key)
             {
                 case WakeKey:
                     // A wake before this finds it pending, and what it is about was done before this returns; one after this writes again.
@@ -219,29 +168,11 @@ internal sealed unsafe class EpollWaiter : IWaiter
                     ready |= Readiness.Woken;
                     break;
                 case TunKey:
-                    ready |= (what & Libc.EPOLLIN) != 0 ? Readiness.Tun : Readiness.None;
-                    ready |= (what & (Libc.EPOLLERR | Libc.EPOLLHUP)) != 0 ? Readiness.TunGone : Readiness.None;
+                    ready |= (told.Events & Libc.EPOLLIN) != 0 ? Readiness.Tun : Readiness.None;
+                    ready |= (told.Events & (Libc.EPOLLERR | Libc.EPOLLHUP)) != 0 ? Readiness.TunGone : Readiness.None;
                     break;
-                case RoutesKey:
-                    _udp!.ReadRouteNews();
-                    break;
-                case LanesKey:
-                    _udp!.ExpectLaneErrors();
-                    ready |= Readiness.Udp;
-                    break;
-                case TooBigKey:
-                    _udp!.ExpectTooBig();
-                    ready |= Readiness.Udp;
-                    break;
-                case Udp4Key:
-                case Udp6Key:
-                    _udp!.Expect(ipv6: KeyOf(events, i) == Udp6Key);
-                    if ((what & Libc.EPOLLERR) != 0)
-                    {
-                        _udp.ExpectErrors(ipv6: KeyOf(events, i) == Udp6Key);
-                    }
-
-                    ready |= Readiness.Udp;
+                default:
+                    ready |= _udp!.Note(told);
                     break;
             }
         }
@@ -254,6 +185,34 @@ internal sealed unsafe class EpollWaiter : IWaiter
     {
         ulong times;
         Libc.read(timer, &times, sizeof(ulong));
+    }
+
+    /// <summary>Finds out what the deadlines of all waiters will be kept by, so that it is told of once.</summary>
+    internal static void Probe(KernelFeatures features)
+    {
+        Try(KernelFeature.TimerFd, Libc.CLOCK_MONOTONIC, "timerfd_create");
+        if (features.Has(KernelFeature.TimerFd))
+        {
+            Try(KernelFeature.BootTimer, Libc.CLOCK_BOOTTIME, "timerfd_create of CLOCK_BOOTTIME");
+        }
+
+        void Try(KernelFeature feature, int clock, string call)
+        {
+            if (!features.Wants(feature))
+            {
+                return;
+            }
+
+            using FileDescriptor? timer = FileDescriptor.From(Libc.timerfd_create(clock, Libc.O_CLOEXEC));
+            if (timer is null)
+            {
+                features.Refused(feature, call, Marshal.GetLastPInvokeError());
+            }
+            else
+            {
+                features.Found(feature);
+            }
+        }
     }
 
     private static FileDescriptor? CreateTimer(KernelFeatures features, out int clock)

@@ -31,6 +31,7 @@ internal sealed class LinuxTunnelIo : IDisposable
     public static LinuxTunnelIo Create(string name, KernelFeature disabled = KernelFeature.None, int? tunDescriptor = null, bool isOurs = false)
     {
         var features = new KernelFeatures(disabled);
+        EpollWaiter.Probe(features);
         TunDevice tun = tunDescriptor is { } fd ? TunDevice.Adopt(fd, features, isOurs) : TunDevice.Create(name, features);
         return new LinuxTunnelIo(tun, new UdpSocket(features), features);
     }

@@ -21,7 +21,7 @@ internal sealed partial class Device
 
     /// <summary>
     /// Applies a parsed configuration: the whole of it, or nothing where it throws. Peers whose keepalive went 0→n while the link is up
-    /// have a timer due afterwards, peers with something staged are raised. Keys are copied.
+    /// have a timer due afterwards, peers with something staged are queued. Keys are copied.
     /// </summary>
     /// <exception cref="ConfigurationException">More peers than MaxPeers.</exception>
     public void Apply(DeviceConfiguration configuration, Moment moment)
@@ -145,7 +145,7 @@ internal sealed partial class Device
             keepalives.Count += peer.Timers.SetPersistentKeepalive(interval, _linkIsUp, keepalives.Next) ? 1 : 0;
         }
 
-        RaiseIfStaged(peer);
+        QueueIfStaged(peer);
         Plan(peer);
     }
 

@@ -257,7 +257,7 @@ internal sealed partial class Device
     /// <summary>Key confirmation: from now on the responder sends with the keypair too.</summary>
     private void PromoteIfConfirmed(Peer peer, Moment moment)
     {
-        // The next keypair may be another one by now than the one that was raised for: ask the keypair itself.
+        // The next keypair may be another one by now than the one that the work was queued for: ask the keypair itself.
         Keypairs keypairs = peer.Keypairs;
         if (keypairs.Next is { IsConfirmed: true })
         {
@@ -325,7 +325,7 @@ internal sealed partial class Device
         peer.Keypairs.Next?.ExpireSending();
         peer.Keypairs.Current?.ExpireSending();
         peer.Keypairs.Previous?.ExpireSending();
-        RaiseIfStaged(peer);
+        QueueIfStaged(peer);
         Plan(peer);
     }
 

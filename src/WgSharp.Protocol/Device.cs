@@ -45,14 +45,14 @@ internal enum TimerAction
 /// </summary>
 /// <remarks>
 /// What is configured stands in Device.Configuration.cs, what becomes of handshake messages in Device.Handshakes.cs; here is what the data path
-/// and the control loop ask for between the two. After any call of the control loop's part, there may be attentions and due timers to take.
+/// and the control loop ask for between the two. After any call of the control loop's part, there may be work and due timers to take.
 /// </remarks>
 internal sealed partial class Device : IDisposable
 {
     private readonly FillRandom _random;
     private readonly IndexTable<object> _indices;
     private readonly StagingBudget _stagingBudget = new();
-    private readonly AttentionQueue _attentions = new();
+    private readonly PeerWorkQueue _work = new();
     private readonly DeadlineHeap _deadlines = new();
     private readonly CookieChecker _cookies;
     private bool _linkIsUp;
@@ -105,9 +105,9 @@ internal sealed partial class Device : IDisposable
         return checksMac2 && _cookies.HasMac2(message, source, now) ? HandshakeStanding.Proven : HandshakeStanding.Honest;
     }
 
-    /// <summary>Asks the control loop to look at a peer. Never allocates; a peer is queued at most once.</summary>
+    /// <summary>Leaves work for the control loop. Never allocates; a peer is queued at most once.</summary>
     /// <returns>True if the control loop must be woken.</returns>
-    public bool Raise(Peer peer, Attention attention) => _attentions.Raise(peer, attention);
+    public bool QueueWork(Peer peer, PeerWork work) => _work.Add(peer, work);
 
     /// <summary>Any thread: packets that were staged, and pushed out by younger ones.</summary>
     public long PushedOut => _stagingBudget.PushedOut;
@@ -177,11 +177,11 @@ internal sealed partial class Device : IDisposable
             peer.Timers.NoteInitiationPossible();
             keepalives.Count += peer.Timers.StartPersistentKeepalive(keepalives.Next) ? 1 : 0;
             Plan(peer);
-            RaiseIfStaged(peer);
+            QueueIfStaged(peer);
             if (peer.HadSession)
             {
                 peer.HadSession = false;
-                Raise(peer, Attention.Handshake);
+                QueueWork(peer, PeerWork.Handshake);
             }
         }
     }
@@ -249,36 +249,36 @@ internal sealed partial class Device : IDisposable
         return false;
     }
 
-    /// <summary>Takes one raised peer out. Confirmed, Followed, Moved and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged, Path).</summary>
-    public bool TryTakeAttention(Moment moment, out Peer peer, out Attention attention)
+    /// <summary>Takes one peer out for which there is work. Confirmed, Followed, Moved and Timers are handled inside; what remains is what the caller has to do (Handshake, Staged, Path).</summary>
+    public bool TryTakeWork(Moment moment, out Peer peer, out PeerWork work)
     {
-        while (_attentions.TryTake(out peer, out attention))
+        while (_work.TryTake(out peer, out work))
         {
             if (peer.IsRemoved || !_linkIsUp)
             {
                 continue;
             }
 
-            if (attention.HasFlag(Attention.Confirmed))
+            if (work.HasFlag(PeerWork.Confirmed))
             {
                 // A handshake that came in between may have promoted it already: what waited for it is flushed here all the same.
                 PromoteIfConfirmed(peer, moment);
-                attention |= peer.Staged.IsEmpty ? Attention.None : Attention.Staged;
+                work |= peer.Staged.IsEmpty ? PeerWork.None : PeerWork.Staged;
             }
 
-            if (attention.HasFlag(Attention.Moved))
+            if (work.HasFlag(PeerWork.Moved))
             {
                 Note(peer);
             }
 
-            if (attention.HasFlag(Attention.Followed) && peer.Keypairs is { FollowsPeer: true, Previous.IsConfirmed: true } keypairs)
+            if (work.HasFlag(PeerWork.Followed) && peer.Keypairs is { FollowsPeer: true, Previous.IsConfirmed: true } keypairs)
             {
                 peer.Publish(keypairs.Follow());
             }
 
             Plan(peer);
-            attention &= Attention.Handshake | Attention.Staged | Attention.Path;
-            if (attention != Attention.None)
+            work &= PeerWork.Handshake | PeerWork.Staged | PeerWork.Path;
+            if (work != PeerWork.None)
             {
                 return true;
             }
@@ -336,11 +336,11 @@ internal sealed partial class Device : IDisposable
     }
 
     /// <summary>Something changed that may let waiting packets go.</summary>
-    private void RaiseIfStaged(Peer peer)
+    private void QueueIfStaged(Peer peer)
     {
         if (_linkIsUp && !peer.Staged.IsEmpty)
         {
-            Raise(peer, Attention.Staged);
+            QueueWork(peer, PeerWork.Staged);
         }
     }
 

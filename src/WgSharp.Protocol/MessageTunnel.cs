@@ -102,8 +102,8 @@ public sealed class MessageTunnel : IDisposable
         }
 
         peer.Staged.Add(packet);
-        _device.Raise(peer, peer.Keypairs.Sending is { } current && current.MaySend(now.Now) ? Attention.Staged
-            : peer.WantsHandshake(now.Now) ? Attention.Handshake : Attention.None);
+        _device.QueueWork(peer, peer.Keypairs.Sending is { } current && current.MaySend(now.Now) ? PeerWork.Staged
+            : peer.WantsHandshake(now.Now) ? PeerWork.Handshake : PeerWork.None);
         return SealResult.Staged;
     }
 
@@ -138,10 +138,10 @@ public sealed class MessageTunnel : IDisposable
             _sessions.Dequeue();
         }
 
-        while (_device.TryTakeAttention(now, out Peer peer, out Attention attention))
+        while (_device.TryTakeWork(now, out Peer peer, out PeerWork work))
         {
-            if ((attention.HasFlag(Attention.Staged) && TryBeginDraining(peer, now, datagram, out length, out endpoint))
-                || (attention.HasFlag(Attention.Handshake) && TryInitiate(peer, retry: false, now, datagram, out length, out endpoint)))
+            if ((work.HasFlag(PeerWork.Staged) && TryBeginDraining(peer, now, datagram, out length, out endpoint))
+                || (work.HasFlag(PeerWork.Handshake) && TryInitiate(peer, retry: false, now, datagram, out length, out endpoint)))
             {
                 return true;
             }
@@ -189,7 +189,7 @@ public sealed class MessageTunnel : IDisposable
         Span<byte> content = datagram.Slice(start, _packet[0].Length);
         bool isPacket = IpPacket.TryParse(content, out IpPacket packet) && ReferenceEquals(_device.AllowedIps.Lookup(packet.Source), peer);
         long bytes = isPacket || content.IsEmpty ? datagram.Length : 0;
-        _device.Raise(peer, peer.NoteReceived(keypair, 1, bytes, !content.IsEmpty, now.Now));
+        _device.QueueWork(peer, peer.NoteReceived(keypair, 1, bytes, !content.IsEmpty, now.Now));
         length = isPacket ? packet.TotalLength : 0;
         return isPacket ? OpenResult.Packet : OpenResult.Nothing;
     }
@@ -289,7 +289,7 @@ public sealed class MessageTunnel : IDisposable
         _packet[0] = new AeadPacket { Offset = MessageSize.TransportHeader, Length = padded, Counter = counter };
         keypair.SendKey.Seal(datagram[..length], _packet);
         keypair.Release();
-        _device.Raise(peer, peer.NoteSent(keypair, 1, length, carriesData: !packet.IsEmpty, now.Now));
+        _device.QueueWork(peer, peer.NoteSent(keypair, 1, length, carriesData: !packet.IsEmpty, now.Now));
         return true;
     }
 

@@ -22,6 +22,8 @@ public readonly record struct Instant(long Nanoseconds) : IComparable<Instant>
 
     public static bool operator >=(Instant left, Instant right) => left.Nanoseconds >= right.Nanoseconds;
 
+    internal static Instant Min(Instant left, Instant right) => left < right ? left : right;
+
     /// <summary>The kernel's wg_birthdate_has_expired: at least <paramref name="age"/> has passed since this moment.</summary>
     internal bool IsOlderThan(TimeSpan age, Instant now) => this + age <= now;
 }

@@ -125,6 +125,7 @@ internal static class Program
         Bundle.OpenWhole();
         TunnelService service = host.Services.GetRequiredService<TunnelService>();
         service.TellWhatWasFound();
+        MappedFiles.Release();
         signals.Wait();
         TellManager(log, ServiceManager.Stopping, detached);
         host.StopAsync().GetAwaiter().GetResult();

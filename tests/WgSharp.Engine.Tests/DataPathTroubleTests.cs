@@ -104,9 +104,9 @@ public sealed class DataPathTroubleTests : DataPathFixture
         PeerOfA.Staged.BeginDrain();
         Send();
         PeerOfA.Staged.EndDrain();
-        Assert.True(_a.TryTakeAttention(_moment, out Peer peer, out Attention attention));
+        Assert.True(_a.TryTakeWork(_moment, out Peer peer, out PeerWork work));
         Assert.Same(PeerOfA, peer);
-        Assert.Equal(Attention.Staged, attention & ~Attention.Path);
+        Assert.Equal(PeerWork.Staged, work & ~PeerWork.Path);
     }
 
     [Fact]
@@ -198,10 +198,10 @@ public sealed class DataPathTroubleTests : DataPathFixture
 
     private long RxBytes() => _b.Snapshot().Peers.Single().RxBytes;
 
-    /// <summary>A's, after everything that was raised has been looked at.</summary>
+    /// <summary>A's, after everything that was to be done for peers has been taken.</summary>
     private Instant NextDeadline()
     {
-        while (_a.TryTakeAttention(_moment, out _, out _))
+        while (_a.TryTakeWork(_moment, out _, out _))
         {
             // Looked at by being taken.
         }

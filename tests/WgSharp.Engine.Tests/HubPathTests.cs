@@ -54,7 +54,7 @@ public sealed class HubPathTests : IDisposable
         {
             peer.FollowPath(peer.Endpoint!.Remote, 1480, MtuPolicy.Auto, _moment.Now);
             Assert.True(peer.Path!.Budget.Tell(1480));
-            _hub.Raise(peer, Attention.Path);
+            _hub.QueueWork(peer, PeerWork.Path);
         }
 
         // Five kinds of work, 5 ms each; the last piece may take longer.

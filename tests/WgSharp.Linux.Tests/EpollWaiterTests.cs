@@ -29,6 +29,18 @@ public sealed class EpollWaiterTests : IDisposable
     }
 
     [Theory]
+    [InlineData(KernelFeature.None, KernelFeature.TimerFd | KernelFeature.BootTimer)]
+    [InlineData(KernelFeature.BootTimer, KernelFeature.TimerFd)]
+    [InlineData(KernelFeature.TimerFd, KernelFeature.None)]
+    public void Timers_are_found_but_for_those_that_are_switched_off_of_which_nothing_is_said(KernelFeature disabled, KernelFeature found)
+    {
+        var features = new KernelFeatures(disabled);
+        EpollWaiter.Probe(features);
+        Assert.Equal(found, features.Available);
+        Assert.Empty(features.Refusals);
+    }
+
+    [Theory]
     [MemberData(nameof(Timers))]
     public void A_deadline_that_has_passed_returns_at_once(KernelFeature disabled)
     {

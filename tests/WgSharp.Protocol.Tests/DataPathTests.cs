@@ -24,9 +24,9 @@ public sealed class DataPathTests
                 done += device.TryFindKeypair(keypair.LocalIndex, out Keypair found) && found.TryLease() ? 1 : 0;
                 done += found.TryReserve(45, now, out _) ? 1 : 0;
                 done += found.MayReceive(now) && found.MaySend(now) ? 1 : 0;
-                device.Raise(peer, peer.NoteSent(found, 45, 65_340, carriesData: true, now));
-                device.Raise(peer, peer.NoteReceived(found, 45, 65_340, carriesData: true, now));
-                device.Raise(peer, Attention.Handshake);
+                device.QueueWork(peer, peer.NoteSent(found, 45, 65_340, carriesData: true, now));
+                device.QueueWork(peer, peer.NoteReceived(found, 45, 65_340, carriesData: true, now));
+                device.QueueWork(peer, PeerWork.Handshake);
                 peer.Learn(endpoint.Remote, endpoint.Source, endpoint.SourceInterface);
                 peer.ForgetSource(endpoint);
                 peer.WantsHandshake(now);
@@ -41,9 +41,9 @@ public sealed class DataPathTests
         }
 
         Assert.Equal(60_000, done);
-        Assert.True(device.TryTakeAttention(pair.Moment, out Peer raised, out Attention attention));
-        Assert.Equal((peer, Attention.Handshake), (raised, attention));
-        Assert.False(device.TryTakeAttention(pair.Moment, out _, out _));
+        Assert.True(device.TryTakeWork(pair.Moment, out Peer taken, out PeerWork work));
+        Assert.Equal((peer, PeerWork.Handshake), (taken, work));
+        Assert.False(device.TryTakeWork(pair.Moment, out _, out _));
     }
 
     [Fact]
@@ -125,7 +125,7 @@ public sealed class DataPathTests
     }
 
     [Fact]
-    public async Task Every_flag_that_is_raised_is_taken_and_the_loop_is_woken_for_it()
+    public async Task Every_flag_that_is_added_is_taken_and_the_loop_is_woken_for_it()
     {
         using var device = new Device(new SeededRandom(1).Fill);
         var moment = new Moment(new Instant(1_000_000_000), new UnixTime(1));
@@ -139,20 +139,20 @@ public sealed class DataPathTests
         device.LinkUp(moment);
         Peer[] peers = [.. device.Peers];
 
-        // Each raise is announced before, so that a taken flag is known to cover all raises up to then; the wake-up is a semaphore, as the waiter is.
+        // Each request is announced before, so that a taken flag is known to cover all requests up to then; the wake-up is a semaphore, as the waiter is.
         const int threads = 3;
-        const int raises = 20_000;
+        const int requests = 20_000;
         var announced = new int[peers.Length];
         var covered = new int[peers.Length];
         using var wake = new SemaphoreSlim(0);
-        Task raising = Task.Run(() => Run(threads, thread =>
+        Task requesting = Task.Run(() => Run(threads, thread =>
         {
             var random = new Random(thread);
-            for (int i = 0; i < raises; i++)
+            for (int i = 0; i < requests; i++)
             {
                 int peer = random.Next(peers.Length);
                 Interlocked.Increment(ref announced[peer]);
-                if (device.Raise(peers[peer], Attention.Handshake))
+                if (device.QueueWork(peers[peer], PeerWork.Handshake))
                 {
                     wake.Release();
                 }
@@ -160,22 +160,22 @@ public sealed class DataPathTests
         }));
 
         var index = new ConcurrentDictionary<Peer, int>(peers.Select((peer, i) => KeyValuePair.Create(peer, i)));
-        while (covered.Sum() < threads * raises)
+        while (covered.Sum() < threads * requests)
         {
-            Assert.True(wake.Wait(TimeSpan.FromSeconds(60)), "Nobody woke the loop although something was raised.");
-            while (device.TryTakeAttention(moment, out Peer peer, out Attention attention))
+            Assert.True(wake.Wait(TimeSpan.FromSeconds(60)), "Nobody woke the loop although there was work.");
+            while (device.TryTakeWork(moment, out Peer peer, out PeerWork work))
             {
-                Assert.Equal(Attention.Handshake, attention);
+                Assert.Equal(PeerWork.Handshake, work);
                 covered[index[peer]] = Volatile.Read(ref announced[index[peer]]);
             }
         }
 
-        await raising;
+        await requesting;
         Assert.Equal(announced, covered);
     }
 
     [Fact]
-    public void Peers_are_taken_in_the_order_in_which_they_were_raised_and_each_once()
+    public void Peers_are_taken_in_the_order_in_which_work_was_queued_for_them_and_each_once()
     {
         using var device = new Device(new SeededRandom(1).Fill);
         var moment = new Moment(new Instant(1_000_000_000), new UnixTime(1));
@@ -188,22 +188,22 @@ public sealed class DataPathTests
         device.Apply(configuration, moment);
         device.LinkUp(moment);
         Peer[] peers = [.. device.Peers];
-        Assert.True(device.Raise(peers[3], Attention.Handshake));
-        Assert.False(device.Raise(peers[1], Attention.Staged));
-        Assert.False(device.Raise(peers[3], Attention.Staged));
-        Assert.False(device.Raise(peers[2], Attention.None));
-        Assert.False(device.Raise(peers[4], Attention.Timers));
-        Assert.Equal((peers[3], Attention.Handshake | Attention.Staged), Take());
-        Assert.False(device.Raise(peers[3], Attention.None));
-        Assert.True(device.Raise(peers[0], Attention.Staged));
-        Assert.Equal((peers[1], Attention.Staged), Take());
-        Assert.Equal((peers[0], Attention.Staged), Take());
-        Assert.False(device.TryTakeAttention(moment, out _, out _));
+        Assert.True(device.QueueWork(peers[3], PeerWork.Handshake));
+        Assert.False(device.QueueWork(peers[1], PeerWork.Staged));
+        Assert.False(device.QueueWork(peers[3], PeerWork.Staged));
+        Assert.False(device.QueueWork(peers[2], PeerWork.None));
+        Assert.False(device.QueueWork(peers[4], PeerWork.Timers));
+        Assert.Equal((peers[3], PeerWork.Handshake | PeerWork.Staged), Take());
+        Assert.False(device.QueueWork(peers[3], PeerWork.None));
+        Assert.True(device.QueueWork(peers[0], PeerWork.Staged));
+        Assert.Equal((peers[1], PeerWork.Staged), Take());
+        Assert.Equal((peers[0], PeerWork.Staged), Take());
+        Assert.False(device.TryTakeWork(moment, out _, out _));
 
-        (Peer Peer, Attention Attention) Take()
+        (Peer Peer, PeerWork Work) Take()
         {
-            Assert.True(device.TryTakeAttention(moment, out Peer peer, out Attention attention));
-            return (peer, attention);
+            Assert.True(device.TryTakeWork(moment, out Peer peer, out PeerWork work));
+            return (peer, work);
         }
     }
 

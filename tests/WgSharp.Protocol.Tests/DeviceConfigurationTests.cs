@@ -219,7 +219,7 @@ public sealed class DeviceConfigurationTests(ITestOutputHelper output)
     /// <summary>Time stands still: only what is due at once can be due.</summary>
     private static void AssertKeepalives(Device device, ModelDevice model)
     {
-        Assert.False(device.TryTakeAttention(Now, out _, out _));
+        Assert.False(device.TryTakeWork(Now, out _, out _));
         var due = new HashSet<Peer>();
         while (device.TryTakeDueTimer(Now, out Peer peer, out TimerAction action))
         {

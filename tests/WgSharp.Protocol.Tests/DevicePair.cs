@@ -50,8 +50,8 @@ internal sealed class DevicePair
     public void Advance(TimeSpan span)
     {
         Skip(span);
-        A.Note(Attention.None);
-        B.Note(Attention.None);
+        A.Note(PeerWork.None);
+        B.Note(PeerWork.None);
     }
 
     /// <summary>Time passes, and what is due waits for the test.</summary>
@@ -139,11 +139,11 @@ internal sealed class DeviceEnd
         return result.Outcome;
     }
 
-    /// <summary>Raises what the data path noted, and takes everything that is to be done.</summary>
-    public void Note(Attention attention)
+    /// <summary>Queues what the data path noted, and takes everything that is to be done.</summary>
+    public void Note(PeerWork work)
     {
-        Device.Raise(Peer, attention);
-        while (Device.TryTakeAttention(_pair.Moment, out _, out _) || Device.TryTakeDueTimer(_pair.Moment, out _, out _))
+        Device.QueueWork(Peer, work);
+        while (Device.TryTakeWork(_pair.Moment, out _, out _) || Device.TryTakeDueTimer(_pair.Moment, out _, out _))
         {
         }
     }

@@ -10,8 +10,8 @@ public sealed class SessionTests
         Assert.Equal(HandshakeOutcome.Respond, pair.B.Handle(pair.A.Initiation(), pair.A.Address));
         Peer peer = pair.B.Peer;
         Keypair confirmed = peer.Keypairs.Next!;
-        Assert.Equal(Attention.Confirmed, peer.NoteReceived(confirmed, 1, 32, carriesData: false, pair.Now));
-        pair.B.Device.Raise(peer, Attention.Confirmed);
+        Assert.Equal(PeerWork.Confirmed, peer.NoteReceived(confirmed, 1, 32, carriesData: false, pair.Now));
+        pair.B.Device.QueueWork(peer, PeerWork.Confirmed);
 
         // Before the control loop looks, it takes another initiation.
         var later = new Moment(pair.Now + TimeSpan.FromSeconds(6), new UnixTime(pair.Moment.Wall.Nanoseconds + 6_000_000_000));
@@ -21,7 +21,7 @@ public sealed class SessionTests
             HandshakeOutcome.Respond,
             pair.B.Device.Handle(message, new HandshakeOrigin(pair.A.Address), underLoad: false, later, new byte[148]).Outcome);
         Keypair pending = peer.Keypairs.Next!;
-        Assert.False(pair.B.Device.TryTakeAttention(later, out _, out _));
+        Assert.False(pair.B.Device.TryTakeWork(later, out _, out _));
         Assert.NotSame(confirmed, pending);
         Assert.Equal(new Keypairs(null, confirmed, pending), peer.Keypairs);
     }

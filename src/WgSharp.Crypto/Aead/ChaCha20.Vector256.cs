@@ -66,24 +66,24 @@ internal static unsafe class ChaCha20Vector256
         x1 += Vector256.Create(state[1]);
         x2 += Vector256.Create(state[2]);
         x3 += Vector256.Create(state[3]);
-        Turn(ref x0, ref x1, ref x2, ref x3);
+        Transpose(ref x0, ref x1, ref x2, ref x3);
         x4 += Vector256.Create(state[4]);
         x5 += Vector256.Create(state[5]);
         x6 += Vector256.Create(state[6]);
         x7 += Vector256.Create(state[7]);
-        Turn(ref x4, ref x5, ref x6, ref x7);
+        Transpose(ref x4, ref x5, ref x6, ref x7);
         x8 += Vector256.Create(state[8]);
         x9 += Vector256.Create(state[9]);
         x10 += Vector256.Create(state[10]);
         x11 += Vector256.Create(state[11]);
-        Turn(ref x8, ref x9, ref x10, ref x11);
+        Transpose(ref x8, ref x9, ref x10, ref x11);
         x12 += Vector256.Load(lanes->Counter);
         x13 += Vector256.Create(state[13]);
         x14 += Vector256.Load(lanes->NonceLow);
         x15 += Vector256.Load(lanes->NonceHigh);
-        Turn(ref x12, ref x13, ref x14, ref x15);
+        Transpose(ref x12, ref x13, ref x14, ref x15);
 
-        // After the turns x0, x4, x8 and x12 hold the four rows of blocks 0 and 4, x1 ... those of 1 and 5.
+        // Transposed, x0, x4, x8 and x12 hold the four rows of blocks 0 and 4, x1 ... those of 1 and 5.
         ulong* address = lanes->Address;
         XorHalves(x0, x4, x8, x12, address[0], address[4]);
         XorHalves(x1, x5, x9, x13, address[1], address[5]);
@@ -130,24 +130,24 @@ internal static unsafe class ChaCha20Vector256
         x1 += Vector256.Create(state[1]);
         x2 += Vector256.Create(state[2]);
         x3 += Vector256.Create(state[3]);
-        Turn(ref x0, ref x1, ref x2, ref x3);
+        Transpose(ref x0, ref x1, ref x2, ref x3);
         x4 += Vector256.Create(state[4]);
         x5 += Vector256.Create(state[5]);
         x6 += Vector256.Create(state[6]);
         x7 += Vector256.Create(state[7]);
-        Turn(ref x4, ref x5, ref x6, ref x7);
+        Transpose(ref x4, ref x5, ref x6, ref x7);
         Vector256<uint> x8 = Vector256.Load(row) + Vector256.Create(state[8]);
         Vector256<uint> x9 = Vector256.Load(row + 8) + Vector256.Create(state[9]);
         Vector256<uint> x10 = Vector256.Load(row + 16) + Vector256.Create(state[10]);
         Vector256<uint> x11 = Vector256.Load(row + 24) + Vector256.Create(state[11]);
-        Turn(ref x8, ref x9, ref x10, ref x11);
+        Transpose(ref x8, ref x9, ref x10, ref x11);
         x12 += Vector256.Load(lanes->Counter);
         x13 += Vector256.Create(state[13]);
         x14 += Vector256.Load(lanes->NonceLow);
         x15 += Vector256.Load(lanes->NonceHigh);
-        Turn(ref x12, ref x13, ref x14, ref x15);
+        Transpose(ref x12, ref x13, ref x14, ref x15);
 
-        // After the turns x0, x4, x8 and x12 hold the four rows of blocks 0 and 4, x1 ... those of 1 and 5.
+        // Transposed, x0, x4, x8 and x12 hold the four rows of blocks 0 and 4, x1 ... those of 1 and 5.
         ulong* address = lanes->Address;
         XorHalves(x0, x4, x8, x12, address[0], address[4]);
         XorHalves(x1, x5, x9, x13, address[1], address[5]);
@@ -330,7 +330,7 @@ internal static unsafe class ChaCha20Vector256
 
     /// <summary>Four words of eight blocks become, within each half of the vectors, four blocks' rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Turn(ref Vector256<uint> a, ref Vector256<uint> b, ref Vector256<uint> c, ref Vector256<uint> d)
+    private static void Transpose(ref Vector256<uint> a, ref Vector256<uint> b, ref Vector256<uint> c, ref Vector256<uint> d)
     {
         Vector256<ulong> ab0 = Avx2.UnpackLow(a, b).AsUInt64();
         Vector256<ulong> ab1 = Avx2.UnpackHigh(a, b).AsUInt64();

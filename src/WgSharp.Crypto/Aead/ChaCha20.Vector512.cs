@@ -48,24 +48,24 @@ internal static unsafe class ChaCha20Vector512
         x1 += Vector512.Create(state[1]);
         x2 += Vector512.Create(state[2]);
         x3 += Vector512.Create(state[3]);
-        Turn(ref x0, ref x1, ref x2, ref x3);
+        Transpose(ref x0, ref x1, ref x2, ref x3);
         x4 += Vector512.Create(state[4]);
         x5 += Vector512.Create(state[5]);
         x6 += Vector512.Create(state[6]);
         x7 += Vector512.Create(state[7]);
-        Turn(ref x4, ref x5, ref x6, ref x7);
+        Transpose(ref x4, ref x5, ref x6, ref x7);
         x8 += Vector512.Create(state[8]);
         x9 += Vector512.Create(state[9]);
         x10 += Vector512.Create(state[10]);
         x11 += Vector512.Create(state[11]);
-        Turn(ref x8, ref x9, ref x10, ref x11);
+        Transpose(ref x8, ref x9, ref x10, ref x11);
         x12 += Vector512.Load(lanes->Counter);
         x13 += Vector512.Create(state[13]);
         x14 += Vector512.Load(lanes->NonceLow);
         x15 += Vector512.Load(lanes->NonceHigh);
-        Turn(ref x12, ref x13, ref x14, ref x15);
+        Transpose(ref x12, ref x13, ref x14, ref x15);
 
-        // After the turns x0, x4, x8 and x12 hold the four quarters of blocks 0, 4, 8 and 12, x1 ... those of 1, 5, 9, 13.
+        // Transposed, x0, x4, x8 and x12 hold the four quarters of blocks 0, 4, 8 and 12, x1 ... those of 1, 5, 9, 13.
         ulong* address = lanes->Address;
         XorQuarters(x0, x4, x8, x12, address[0], address[4], address[8], address[12]);
         XorQuarters(x1, x5, x9, x13, address[1], address[5], address[9], address[13]);
@@ -143,7 +143,7 @@ internal static unsafe class ChaCha20Vector512
 
     /// <summary>Four words of sixteen blocks become, within each quarter of the vectors, four blocks' rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Turn(ref Vector512<uint> a, ref Vector512<uint> b, ref Vector512<uint> c, ref Vector512<uint> d)
+    private static void Transpose(ref Vector512<uint> a, ref Vector512<uint> b, ref Vector512<uint> c, ref Vector512<uint> d)
     {
         Vector512<ulong> ab0 = Avx512F.UnpackLow(a, b).AsUInt64();
         Vector512<ulong> ab1 = Avx512F.UnpackHigh(a, b).AsUInt64();

@@ -57,7 +57,7 @@ internal sealed class ControlLoop
         _log = log;
         _paths = new PathKeeper(io, device, link, staged, log);
         _keeper = keeper;
-        _kindsOfWork = [TakeCommand, TakeHandshake, TakeAttention, TakeTimer];
+        _kindsOfWork = [TakeCommand, TakeHandshake, TakePeerWork, TakeTimer];
         _suspended = io.Suspended();
     }
 
@@ -257,7 +257,7 @@ internal sealed class ControlLoop
         {
             if (peer.Path is not null)
             {
-                _device.Raise(peer, Attention.Path);
+                _device.QueueWork(peer, PeerWork.Path);
             }
         }
     }
@@ -339,15 +339,15 @@ internal sealed class ControlLoop
 
     // ---- what the data path asks for, and timers ----
 
-    private bool TakeAttention(Moment moment)
+    private bool TakePeerWork(Moment moment)
     {
-        if (!_device.TryTakeAttention(moment, out Peer peer, out Attention attention))
+        if (!_device.TryTakeWork(moment, out Peer peer, out PeerWork work))
         {
             return false;
         }
 
-        bool wantsSession = attention.HasFlag(Attention.Handshake);
-        if (attention.HasFlag(Attention.Staged) && !SendStaged(peer, moment))
+        bool wantsSession = work.HasFlag(PeerWork.Handshake);
+        if (work.HasFlag(PeerWork.Staged) && !SendStaged(peer, moment))
         {
             wantsSession |= !peer.Staged.IsEmpty;
         }
@@ -357,7 +357,7 @@ internal sealed class ControlLoop
             SendInitiation(peer, retry: false, moment);
         }
 
-        if (attention.HasFlag(Attention.Path))
+        if (work.HasFlag(PeerWork.Path))
         {
             _paths.Look(peer, moment.Now);
         }
@@ -404,7 +404,7 @@ internal sealed class ControlLoop
         bool sent = _staged.SendStaged(peer, moment.Now);
         if (sent && !peer.Staged.IsEmpty)
         {
-            _device.Raise(peer, Attention.Staged);
+            _device.QueueWork(peer, PeerWork.Staged);
         }
 
         return sent;

@@ -172,17 +172,17 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
             Peer peer = run.Keypair.Peer;
             if (peer.Learn(train.Source, train.LocalAddress, train.LocalInterface) && device.TakesNotes && peer.IsMoveNew())
             {
-                link.Raise(peer, Attention.Moved);
+                link.QueueWork(peer, PeerWork.Moved);
             }
 
             if (train.FragmentSize > 0 && peer.Path is { } path && path.NoteFragment(train.FragmentSize))
             {
-                link.Raise(peer, Attention.Path);
+                link.QueueWork(peer, PeerWork.Path);
             }
 
             (long bytes, bool carriesData) = AcceptContents(batch, packets, peer, train.TrafficClass, allowedIps);
             TakePathMatters(batch, packets, peer, now);
-            link.Raise(peer, peer.NoteReceived(run.Keypair, accepted, bytes, carriesData, now));
+            link.QueueWork(peer, peer.NoteReceived(run.Keypair, accepted, bytes, carriesData, now));
         }
 
         batch.InboundRuns.AsSpan(0, batch.RunCount).Clear();
@@ -278,7 +278,7 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
             else if (!pending.IsEmpty && MtuProbes.Recognise(content, pending, out int index, out InetAddress speaker) != ProbeAnswer.None)
             {
                 path!.Probes.NoteAnswer(pending[index], speaker);
-                link.Raise(peer, Attention.Path);
+                link.QueueWork(peer, PeerWork.Path);
                 packet.Length = 0;
             }
         }

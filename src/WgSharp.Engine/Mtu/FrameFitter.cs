@@ -45,7 +45,7 @@ internal sealed class FrameFitter(TunnelIo io, TunnelLink link)
         bool outerIPv6 = route.Endpoint.Remote.Address.IsIPv6;
         if (budget.Tell(PathBudget.OuterSize(largest, outerIPv6)))
         {
-            link.Raise(route.Peer, Attention.Path);
+            link.QueueWork(route.Peer, PeerWork.Path);
         }
 
         bool isSuper = header.GsoType != VirtioNetHeader.GsoNone;

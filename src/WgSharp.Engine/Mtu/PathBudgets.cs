@@ -21,7 +21,7 @@ internal sealed class PathBudgets(IUdpSocket udp, TunnelLink link)
         bool isKnown = path is not null && path.Remote == endpoint.Remote;
         if (!isKnown || path!.RouteMtu != route)
         {
-            link.Raise(peer, Attention.Path);
+            link.QueueWork(peer, PeerWork.Path);
         }
 
         return isKnown ? path!.Budget : OfRoute(route);

@@ -81,11 +81,11 @@ internal sealed class RunSender(IUdpSocket udp, TunnelLink link, ILogger log)
 
         if (peer.Keypairs.Sending is { } current && current.MaySend(now))
         {
-            link.Raise(peer, Attention.Staged);
+            link.QueueWork(peer, PeerWork.Staged);
         }
         else if (peer.WantsHandshake(now))
         {
-            link.Raise(peer, Attention.Handshake);
+            link.QueueWork(peer, PeerWork.Handshake);
         }
     }
 
@@ -135,9 +135,9 @@ internal sealed class RunSender(IUdpSocket udp, TunnelLink link, ILogger log)
             }
 
             bool carriesData = sent && run.Length > run.Count * MessageSize.Keepalive;
-            Attention attention = peer.NoteSent(keypair, run.Count, sent ? run.Length : 0, carriesData, now);
+            PeerWork work = peer.NoteSent(keypair, run.Count, sent ? run.Length : 0, carriesData, now);
             keypair.Release();
-            link.Raise(peer, attention);
+            link.QueueWork(peer, work);
         }
 
         batch.OutboundRuns.AsSpan(0, batch.RunCount).Clear();

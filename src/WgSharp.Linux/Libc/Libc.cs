@@ -37,6 +37,9 @@ internal static unsafe partial class Libc
     [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int memfd_create(string name, uint flags);
 
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int statfs(string path, void* result);
+
     [LibraryImport(Library, SetLastError = true)]
     internal static partial void* mmap(void* address, nuint length, int protection, int flags, FileDescriptor fd, nint offset);
 
@@ -143,9 +146,11 @@ internal static unsafe partial class Libc
     [LibraryImport(Library, SetLastError = true)]
     internal static partial nint getrandom(void* buffer, nuint length, uint flags);
 
-    // <fcntl.h>, <sys/stat.h>
+    // <fcntl.h>, <sys/stat.h>, <linux/magic.h>
     internal const int O_RDONLY = 0;
     internal const int O_RDWR = 2;
+    internal const int O_CREAT = 0x40;
+    internal const int O_EXCL = 0x80;
     internal const int O_NONBLOCK = 0x800;
     internal const int O_CLOEXEC = 0x80000;
     internal const int F_SETFD = 2;
@@ -153,6 +158,7 @@ internal static unsafe partial class Libc
     internal const int F_SETFL = 4;
     internal const int FD_CLOEXEC = 1;
     internal const uint S_IFCHR = 0x2000;
+    internal const int TMPFS_MAGIC = 0x01021994;
 
     // <sys/mman.h>
     internal const uint MFD_CLOEXEC = 1;

@@ -41,7 +41,7 @@ internal sealed unsafe class LinkMonitor : IDisposable
     private readonly Action<IReadOnlyList<InetAddress>>? _addressesChanged;
     private readonly NetlinkSocket _rtnetlink;
     private readonly NetlinkSocket? _addressQuestions;
-    private readonly FileDescriptor _epoll;
+    private readonly Epoll _epoll;
     private readonly FileDescriptor _call;
     private readonly Thread _thread;
     private readonly string? _ownNamespace;
@@ -83,13 +83,13 @@ internal sealed unsafe class LinkMonitor : IDisposable
         _addressQuestions = addressesChanged is null ? null : new NetlinkSocket(0);
         _asksOthers = _addressQuestions?.TryCheckStrictly() ?? false;
         _hearsOthers = _rtnetlink.TryListenToOtherNamespaces();
-        _epoll = FileDescriptor.Required(Libc.epoll_create1(Libc.O_CLOEXEC), "epoll_create1");
+        _epoll = new Epoll();
         _call = FileDescriptor.Required(Libc.eventfd(0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "eventfd");
-        EpollWaiter.Add(_epoll, _call, CallKey);
-        EpollWaiter.Add(_epoll, _rtnetlink.Descriptor, NetlinkKey);
+        _epoll.Add(_call, CallKey);
+        _epoll.Add(_rtnetlink.Descriptor, NetlinkKey);
 
         // Errors only; they are reported without being asked for.
-        EpollWaiter.Add(_epoll, tun.Descriptor, TunKey, events: 0);
+        _epoll.Add(tun.Descriptor, TunKey, events: 0);
         _thread = new Thread(Run) { IsBackground = true, Name = "link monitor" };
         _thread.Start();
     }
@@ -173,12 +173,11 @@ internal sealed unsafe class LinkMonitor : IDisposable
     /// <returns>False when the monitor is to end.</returns>
     private bool WaitForNews()
     {
-        const int most = 4;
-        byte* events = stackalloc byte[most * EpollWaiter.EventSize];
-        int count = Libc.epoll_wait(_epoll, events, most, _blind ? BlindPeriodMilliseconds : -1);
+        Span<EpollEvent> events = stackalloc EpollEvent[4];
+        int count = _epoll.Wait(events, _blind ? BlindPeriodMilliseconds : -1);
         for (int i = 0; i < count; i++)
         {
-            switch (EpollWaiter.KeyOf(events, i))
+            switch (events[i].Key)
             {
                 case CallKey:
                     if (!Answer())

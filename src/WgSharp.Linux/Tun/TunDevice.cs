@@ -51,7 +51,7 @@ internal sealed unsafe class TunDevice : ITunDevice
         try
         {
             bool vnetHeader = TunSetup.Attach(descriptor, name, features);
-            TunSetup.Size(name, DefaultMtu, QueueLength);
+            TunSetup.SetMtuAndQueueLength(name, DefaultMtu, QueueLength);
             TunSetup.Silence(name, features);
             TunSetup.ProbeNamespace(descriptor, features);
             return new TunDevice(descriptor, name, vnetHeader, features);

@@ -117,7 +117,7 @@ internal static unsafe class TunSetup
     /// The MTU, and as many packets of queue as the kernel module's interfaces show (a TUN is born with 500; an application that sends datagrams
     /// in bursts notices). Through a unix socket: that family is always there, unlike IPv4.
     /// </summary>
-    internal static void Size(string name, int mtu, int queueLength)
+    internal static void SetMtuAndQueueLength(string name, int mtu, int queueLength)
     {
         using FileDescriptor socket = FileDescriptor.Required(Libc.socket(Libc.AF_UNIX, Libc.SOCK_DGRAM | Libc.SOCK_CLOEXEC, 0), "socket AF_UNIX");
         ifreq request = default;

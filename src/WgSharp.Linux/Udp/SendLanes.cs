@@ -35,7 +35,7 @@ internal sealed class SendLane(SendLanes owner)
 
     internal FileDescriptor? Of(bool ipv6) => Volatile.Read(ref (ipv6 ? ref _v6 : ref _v4));
 
-    internal void Equip(bool ipv6, FileDescriptor socket) => Volatile.Write(ref (ipv6 ? ref _v6 : ref _v4), socket);
+    internal void SetSocket(bool ipv6, FileDescriptor socket) => Volatile.Write(ref (ipv6 ? ref _v6 : ref _v4), socket);
 
     /// <summary>What became of a vector that was sent through it.</summary>
     internal void Note(int taken, bool full, Instant now)
@@ -92,13 +92,13 @@ internal sealed class SendLanes : IDisposable
         {
             _v4 = v4 is not null && UdpSetup.TryFormGroup(v4, ipv6: false, port, features) ? v4 : null;
             _v6 = v6 is not null && UdpSetup.TryFormGroup(v6, ipv6: true, port, features) ? v6 : null;
-            Errors = features.Has(KernelFeature.RecvErr) ? FileDescriptor.From(Libc.epoll_create1(Libc.O_CLOEXEC)) : null;
+            Errors = features.Has(KernelFeature.RecvErr) ? Epoll.TryCreate() : null;
         }
     }
 
     /// <summary>An epoll instance that is readable while the error queue of a lane is not empty; null where there are none. Lanes come and go on sending
-    /// threads, so waiters watch this one descriptor.</summary>
-    internal FileDescriptor? Errors { get; }
+    /// threads, so waiters watch this one.</summary>
+    internal Epoll? Errors { get; }
 
     /// <summary>How many peers have one.</summary>
     internal int TakenCount
@@ -129,11 +129,11 @@ internal sealed class SendLanes : IDisposable
 
             if (peer.SendShare is SendLane own && ReferenceEquals(own.Owner, this))
             {
-                return TryEquip(own, ipv6, now) ? own : null;
+                return TryOpenSocket(own, ipv6, now) ? own : null;
             }
 
             SendLane? lane = _spare.Count > 0 ? _spare.Pop() : _taken.Count < MaxLanes ? new SendLane(this) : Reclaim(now);
-            if (lane is null || !TryEquip(lane, ipv6, now))
+            if (lane is null || !TryOpenSocket(lane, ipv6, now))
             {
                 if (lane is not null)
                 {
@@ -157,7 +157,7 @@ internal sealed class SendLanes : IDisposable
         lock (_gate)
         {
             _handshakes ??= new SendLane(this);
-            return !_isClosed && TryEquip(_handshakes, ipv6, now) ? _handshakes : null;
+            return !_isClosed && TryOpenSocket(_handshakes, ipv6, now) ? _handshakes : null;
         }
     }
 
@@ -185,18 +185,17 @@ internal sealed class SendLanes : IDisposable
 
     /// <summary>Takes a turn at the error queue of every lane that has something in it.</summary>
     [SkipLocalsInit]
-    internal unsafe void DrainErrors(PathReports reports)
+    internal void DrainErrors(PathReports reports)
     {
-        const int most = 8;
-        byte* events = stackalloc byte[most * EpollWaiter.EventSize];
-        int count = Errors is null ? 0 : Libc.epoll_wait(Errors, events, most, 0);
+        Span<EpollEvent> events = stackalloc EpollEvent[8];
+        int count = Errors?.Wait(events, milliseconds: 0) ?? 0;
         for (int i = 0; i < count; i++)
         {
             FileDescriptor socket;
             bool ipv6;
             lock (_gate)
             {
-                (socket, ipv6) = _sockets[(int)EpollWaiter.KeyOf(events, i)];
+                (socket, ipv6) = _sockets[(int)events[i].Key];
             }
 
             if (ErrorQueue.Drain(socket, ipv6, reports, _features.Has(KernelFeature.Mmsg)) == 0)
@@ -287,7 +286,7 @@ internal sealed class SendLanes : IDisposable
         return idle;
     }
 
-    private bool TryEquip(SendLane lane, bool ipv6, Instant now)
+    private bool TryOpenSocket(SendLane lane, bool ipv6, Instant now)
     {
         if (lane.Of(ipv6) is not null)
         {
@@ -308,14 +307,10 @@ internal sealed class SendLanes : IDisposable
             return false;
         }
 
-        if (Errors is not null)
-        {
-            // Errors only; they are reported without being asked for.
-            EpollWaiter.Add(Errors, socket, (ulong)_sockets.Count, events: 0);
-        }
-
+        // Errors only; they are reported without being asked for.
+        Errors?.Add(socket, (ulong)_sockets.Count, events: 0);
         _sockets.Add((socket, ipv6));
-        lane.Equip(ipv6, socket);
+        lane.SetSocket(ipv6, socket);
         return true;
     }
 }

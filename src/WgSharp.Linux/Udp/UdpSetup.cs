@@ -26,7 +26,7 @@ internal static unsafe class UdpSetup
     internal static bool IsMissing(int errno) =>
         errno is Errno.EAFNOSUPPORT or Errno.EPROTONOSUPPORT or Errno.EADDRNOTAVAIL or Errno.ENOPROTOOPT;
 
-    /// <summary>Makes, marks, equips and binds one socket.</summary>
+    /// <summary>Makes, sets up, marks and binds one socket.</summary>
     /// <param name="listens">To ICMP, see <see cref="Listen"/>.</param>
     /// <returns>Null with the errno where that fails.</returns>
     internal static FileDescriptor? Open(bool ipv6, ushort port, uint fwmark, Listening listens, KernelFeatures features, out int errno)
@@ -37,7 +37,7 @@ internal static unsafe class UdpSetup
             return null;
         }
 
-        Equip(socket, ipv6, features);
+        SetOptions(socket, ipv6, features);
         Listen(socket, ipv6, listens, features);
         errno = fwmark == 0 ? 0 : SetOption(socket, Libc.SOL_SOCKET, Libc.SO_MARK, (int)fwmark);
         if (errno == 0)
@@ -72,7 +72,7 @@ internal static unsafe class UdpSetup
             return null;
         }
 
-        Equip(socket, ipv6, features);
+        SetOptions(socket, ipv6, features);
         Listen(socket, ipv6, listens, features);
         bool joined = (fwmark == 0 || SetOption(socket, Libc.SOL_SOCKET, Libc.SO_MARK, (int)fwmark) == 0)
             && SetOption(socket, Libc.SOL_SOCKET, Libc.SO_REUSEPORT, 1) == 0
@@ -184,25 +184,25 @@ internal static unsafe class UdpSetup
     {
         using FileDescriptor? v4 = Create(ipv6: false, features, out int errno4);
         using FileDescriptor? v6 = Create(ipv6: true, features, out int errno6);
-        Settle(features, KernelFeature.Ipv4, "socket AF_INET", errno4);
-        Settle(features, KernelFeature.Ipv6, "socket AF_INET6", errno6);
+        Record(features, KernelFeature.Ipv4, "socket AF_INET", errno4);
+        Record(features, KernelFeature.Ipv6, "socket AF_INET6", errno6);
         FileDescriptor? any = v4 ?? v6;
         if (any is null)
         {
             return;
         }
 
-        Settle(features, KernelFeature.Gso, "UDP_SEGMENT", SetOption(any, Libc.IPPROTO_UDP, Libc.UDP_SEGMENT, 0));
-        Settle(features, KernelFeature.Gro, "UDP_GRO", SetOption(any, Libc.IPPROTO_UDP, Libc.UDP_GRO, 1));
-        Settle(features, KernelFeature.Mmsg, "recvmmsg, sendmmsg", TryMmsg(any));
-        Settle(features, KernelFeature.Lanes, "SO_ATTACH_REUSEPORT_CBPF", TryReusePort(any));
-        Settle(features, KernelFeature.PktInfo, "IP_PKTINFO", SetBoth(v4, Libc.IP_PKTINFO, v6, Libc.IPV6_RECVPKTINFO));
-        Settle(features, KernelFeature.RecvFragSize, "IP_RECVFRAGSIZE", SetBoth(v4, Libc.IP_RECVFRAGSIZE, v6, Libc.IPV6_RECVFRAGSIZE));
+        Record(features, KernelFeature.Gso, "UDP_SEGMENT", SetOption(any, Libc.IPPROTO_UDP, Libc.UDP_SEGMENT, 0));
+        Record(features, KernelFeature.Gro, "UDP_GRO", SetOption(any, Libc.IPPROTO_UDP, Libc.UDP_GRO, 1));
+        Record(features, KernelFeature.Mmsg, "recvmmsg, sendmmsg", TryMmsg(any));
+        Record(features, KernelFeature.Lanes, "SO_ATTACH_REUSEPORT_CBPF", TryReusePort(any));
+        Record(features, KernelFeature.PktInfo, "IP_PKTINFO", SetBoth(v4, Libc.IP_PKTINFO, v6, Libc.IPV6_RECVPKTINFO));
+        Record(features, KernelFeature.RecvFragSize, "IP_RECVFRAGSIZE", SetBoth(v4, Libc.IP_RECVFRAGSIZE, v6, Libc.IPV6_RECVFRAGSIZE));
         int omit = v4 is null ? 0 : SetOption(v4, Libc.IPPROTO_IP, Libc.IP_MTU_DISCOVER, Libc.IP_PMTUDISC_OMIT);
-        Settle(features, KernelFeature.RecvErr, "IP_RECVERR", omit == 0 ? SetBoth(v4, Libc.IP_RECVERR, v6, Libc.IPV6_RECVERR) : omit);
+        Record(features, KernelFeature.RecvErr, "IP_RECVERR", omit == 0 ? SetBoth(v4, Libc.IP_RECVERR, v6, Libc.IPV6_RECVERR) : omit);
         ProbeRaw(v6, features);
         int tos = SetBoth(v4, Libc.IP_RECVTOS, v6, Libc.IPV6_RECVTCLASS);
-        Settle(features, KernelFeature.Tos, "IP_TOS", tos == 0 && v4 is not null ? TryTosMessage(v4) : tos);
+        Record(features, KernelFeature.Tos, "IP_TOS", tos == 0 && v4 is not null ? TryTosMessage(v4) : tos);
     }
 
     /// <summary>Without IPv6 nobody misses it.</summary>
@@ -211,7 +211,7 @@ internal static unsafe class UdpSetup
         if (v6 is not null && features.Wants(KernelFeature.Raw6))
         {
             using RawSockets? raw = RawSockets.Open(0, 0, out int errno);
-            Settle(features, KernelFeature.Raw6, "SOCK_RAW of AF_INET6", errno);
+            Record(features, KernelFeature.Raw6, "SOCK_RAW of AF_INET6", errno);
         }
     }
 
@@ -225,7 +225,8 @@ internal static unsafe class UdpSetup
         return errno != 0 || v6 is null ? errno : SetOption(v6, Libc.IPPROTO_IPV6, name6, 1);
     }
 
-    private static void Settle(KernelFeatures features, KernelFeature feature, string call, int errno)
+    /// <summary>What trying it has said, if it was to be tried at all.</summary>
+    private static void Record(KernelFeatures features, KernelFeature feature, string call, int errno)
     {
         if (!features.Wants(feature))
         {
@@ -267,7 +268,7 @@ internal static unsafe class UdpSetup
     }
 
     /// <summary>Everything that is not vital: what the probe found is asked for, and a refusal only costs the feature.</summary>
-    private static void Equip(FileDescriptor socket, bool ipv6, KernelFeatures features)
+    private static void SetOptions(FileDescriptor socket, bool ipv6, KernelFeatures features)
     {
         if (SetOption(socket, Libc.SOL_SOCKET, Libc.SO_RCVBUFFORCE, BufferSize) != 0)
         {

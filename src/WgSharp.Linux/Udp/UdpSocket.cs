@@ -10,31 +10,15 @@ namespace WgSharp.Linux;
 /// </summary>
 internal sealed class UdpSocket : IUdpSocket
 {
-    /// <summary>How often a random port that is taken in the other family is thrown again.</summary>
-    private const int PortAttempts = 100;
-
-    private const uint TooBigEvents = Libc.EPOLLIN | Libc.EPOLLONESHOT;
-
     private readonly KernelFeatures _features;
     private readonly Lock _gate = new();
-    private readonly List<FileDescriptor> _epolls = [];
     private readonly RouteNews _news;
+    private readonly UdpWatch _watch;
     private readonly SourceRoutes _routes;
     private readonly UdpSender _sender;
     private readonly PathMtus _pathMtus;
     private readonly PathReports _reports = new();
     private volatile SocketPair? _open;
-
-    /// <summary>Whether there may be something to receive; a waiter says so, and a receive that came to the end takes it back.</summary>
-    private volatile bool _expects4;
-    private volatile bool _expects6;
-
-    /// <summary>A waiter saw that an error queue is not empty; the next receive takes a turn at it.</summary>
-    private volatile bool _expectsErrors4;
-    private volatile bool _expectsErrors6;
-    private volatile bool _expectsLaneErrors;
-    private volatile bool _expectsTooBig;
-    private volatile bool _tooBigIsDeaf;
     private bool _ipv6First;
     private bool _disposed;
 
@@ -44,6 +28,7 @@ internal sealed class UdpSocket : IUdpSocket
         _features = features;
         UdpSetup.Probe(features);
         _news = new RouteNews(features);
+        _watch = new UdpWatch(_news);
         _routes = new SourceRoutes(_news, features);
         _pathMtus = new PathMtus(_news);
         _sender = new UdpSender(features, _routes, _pathMtus, _reports);
@@ -67,14 +52,9 @@ internal sealed class UdpSocket : IUdpSocket
             }
 
             // The new pair stands before the old one goes: a port that is taken changes nothing.
-            SocketPair pair = OpenPair(port, fwmark);
-            foreach (FileDescriptor epoll in _epolls)
-            {
-                Register(epoll, pair);
-            }
-
-            _expects4 = true;
-            _expects6 = true;
+            SocketPair pair = SocketPair.Open(port, fwmark, _reports.Wanted, _features);
+            _watch.Add(pair);
+            _watch.ExpectBoth();
             _open = pair;
             Retire(old);
             return pair.Port;
@@ -82,7 +62,7 @@ internal sealed class UdpSocket : IUdpSocket
     }
 
     /// <inheritdoc/>
-    public void Try(ushort port, uint fwmark) => OpenPair(port, fwmark).Dispose();
+    public void Try(ushort port, uint fwmark) => SocketPair.Open(port, fwmark, _reports.Wanted, _features).Dispose();
 
     /// <inheritdoc/>
     public void Close()
@@ -121,7 +101,7 @@ internal sealed class UdpSocket : IUdpSocket
         try
         {
             int slot = 0;
-            if (_expectsErrors4 || _expectsErrors6 || _expectsLaneErrors || _expectsTooBig)
+            if (_watch.ExpectsErrors)
             {
                 ReceiveErrors(open);
             }
@@ -135,7 +115,7 @@ internal sealed class UdpSocket : IUdpSocket
             return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.LinkDown;
         }
 
-        batch.Drained = !_expects4 && !_expects6;
+        batch.Drained = !_watch.ExpectsAny;
         return batch.TrainCount > 0 ? IoStatus.Done : IoStatus.WouldBlock;
     }
 
@@ -170,7 +150,7 @@ internal sealed class UdpSocket : IUdpSocket
     public int TakePathReports(Span<PathReport> reports)
     {
         int taken = _reports.Take(reports);
-        ListenAgain();
+        WatchTooBigAgain();
         return taken;
     }
 
@@ -203,70 +183,24 @@ internal sealed class UdpSocket : IUdpSocket
     }
 
     /// <summary>From now on this epoll instance watches whatever sockets are open.</summary>
-    internal void Watch(FileDescriptor epoll)
+    internal void Watch(Epoll epoll)
     {
         lock (_gate)
         {
-            _epolls.Add(epoll);
-            EpollWaiter.Add(epoll, _news.Descriptor, EpollWaiter.RoutesKey);
-            if (_open is { } open)
-            {
-                Register(epoll, open);
-            }
+            _watch.Join(epoll, _open);
         }
     }
 
-    internal void Unwatch(FileDescriptor epoll)
+    internal void Unwatch(Epoll epoll)
     {
         lock (_gate)
         {
-            _epolls.Remove(epoll);
-            if (_open is { } open)
-            {
-                Unregister(epoll, open);
-            }
+            _watch.Leave(epoll, _open);
         }
     }
 
-    /// <summary>The waiter saw that there is something to receive.</summary>
-    internal void Expect(bool ipv6)
-    {
-        if (ipv6)
-        {
-            _expects6 = true;
-        }
-        else
-        {
-            _expects4 = true;
-        }
-    }
-
-    /// <summary>The waiter saw that the error queue of a common socket is not empty.</summary>
-    internal void ExpectErrors(bool ipv6)
-    {
-        if (ipv6)
-        {
-            _expectsErrors6 = true;
-        }
-        else
-        {
-            _expectsErrors4 = true;
-        }
-    }
-
-    /// <summary>The waiter saw that the error queue of a lane is not empty.</summary>
-    internal void ExpectLaneErrors() => _expectsLaneErrors = true;
-
-    /// <summary>The waiter saw that the raw socket for "packet too big" has something.</summary>
-    internal void ExpectTooBig()
-    {
-        _tooBigIsDeaf = true;
-        _expectsTooBig = true;
-    }
-
-
-    /// <summary>The waiter saw that routes changed.</summary>
-    internal void ReadRouteNews() => _news.Read();
+    /// <summary>An epoll instance that watches them told this.</summary>
+    internal Readiness Note(in EpollEvent told) => _watch.Note(told);
 
     /// <summary>For tests that look at the options.</summary>
     internal SocketPair? Sockets => _open;
@@ -279,51 +213,19 @@ internal sealed class UdpSocket : IUdpSocket
         _news.BeginAnew();
     }
 
-    private static void Register(FileDescriptor epoll, SocketPair pair)
-    {
-        EpollWaiter.Add(epoll, pair.V4, EpollWaiter.Udp4Key);
-        EpollWaiter.Add(epoll, pair.V6, EpollWaiter.Udp6Key);
-        EpollWaiter.Add(epoll, pair.Lanes.Errors, EpollWaiter.LanesKey);
-        EpollWaiter.Add(epoll, pair.Raw?.TooBig, EpollWaiter.TooBigKey, TooBigEvents);
-    }
-
-    private static void Unregister(FileDescriptor epoll, SocketPair pair)
-    {
-        EpollWaiter.Remove(epoll, pair.V4);
-        EpollWaiter.Remove(epoll, pair.V6);
-        EpollWaiter.Remove(epoll, pair.Lanes.Errors);
-        EpollWaiter.Remove(epoll, pair.Raw?.TooBig);
-    }
-
     /// <summary>While the sockets are open: the raw ones come or go.</summary>
     private void Listen(SocketPair open, bool on)
     {
-        foreach (FileDescriptor epoll in _epolls)
-        {
-            Unregister(epoll, open);
-        }
-
+        _watch.Remove(open);
         open.Listen(on, _features);
-        foreach (FileDescriptor epoll in _epolls)
-        {
-            Register(epoll, open);
-        }
+        _watch.Add(open);
     }
 
     private void Receive(SocketPair open, bool ipv6, PacketBatch batch, ref int slot)
     {
-        if (!(ipv6 ? _expects6 : _expects4) || UdpReceiver.Receive(open.Of(ipv6), ipv6, batch, ref slot, _features))
+        if (_watch.Expects(ipv6) && !UdpReceiver.Receive(open.Of(ipv6), ipv6, batch, ref slot, _features))
         {
-            return;
-        }
-
-        if (ipv6)
-        {
-            _expects6 = false;
-        }
-        else
-        {
-            _expects4 = false;
+            _watch.NoteEnd(ipv6);
         }
     }
 
@@ -331,175 +233,48 @@ internal sealed class UdpSocket : IUdpSocket
     private void ReceiveErrors(SocketPair open)
     {
         bool mmsg = _features.Has(KernelFeature.Mmsg);
-        if (_expectsErrors4)
+        if (_watch.TakeErrors(ipv6: false) && open.V4 is { } v4)
         {
-            _expectsErrors4 = false;
-            _ = open.V4 is { } v4 ? ErrorQueue.Drain(v4, ipv6: false, _reports, mmsg) : 0;
+            ErrorQueue.Drain(v4, ipv6: false, _reports, mmsg);
         }
 
-        if (_expectsErrors6)
+        if (_watch.TakeErrors(ipv6: true) && open.V6 is { } v6)
         {
-            _expectsErrors6 = false;
-            _ = open.V6 is { } v6 ? ErrorQueue.Drain(v6, ipv6: true, _reports, mmsg) : 0;
+            ErrorQueue.Drain(v6, ipv6: true, _reports, mmsg);
         }
 
-        if (_expectsLaneErrors)
+        if (_watch.TakeLaneErrors())
         {
-            _expectsLaneErrors = false;
             open.Lanes.DrainErrors(_reports);
         }
 
-        if (_expectsTooBig)
+        if (_watch.TakeTooBig() && open.Raw is { } raw)
         {
-            _expectsTooBig = false;
-            if (open.Raw is { } raw)
+            TooBigListener.Drain(raw.TooBig, _reports, mmsg);
+            if (!_reports.Any)
             {
-                TooBigListener.Drain(raw.TooBig, _reports, mmsg);
-                if (!_reports.Any)
-                {
-                    ListenAgain();
-                }
+                WatchTooBigAgain();
             }
         }
     }
 
-    /// <summary>A socket that anybody can fill wakes a thread only once until its reports are taken (EPOLLONESHOT).</summary>
-    private void ListenAgain()
+    private void WatchTooBigAgain()
     {
-        if (_tooBigIsDeaf)
+        if (_watch.TooBigIsUnwatched)
         {
             lock (_gate)
             {
-                _tooBigIsDeaf = false;
-                foreach (FileDescriptor epoll in _epolls)
-                {
-                    EpollWaiter.Arm(epoll, _open?.Raw?.TooBig, EpollWaiter.TooBigKey, TooBigEvents);
-                }
+                _watch.WatchTooBigAgain(_open);
             }
         }
     }
 
     private void Retire(SocketPair? pair)
     {
-        if (pair is null)
+        if (pair is not null)
         {
-            return;
-        }
-
-        foreach (FileDescriptor epoll in _epolls)
-        {
-            Unregister(epoll, pair);
-        }
-
-        pair.Dispose();
-    }
-
-    private SocketPair OpenPair(ushort port, uint fwmark)
-    {
-        for (int attempt = 1; ; attempt++)
-        {
-            Listening listens = _reports.Wanted ? Listening.ErrorQueues : Listening.Off;
-            FileDescriptor? v4 = UdpSetup.Open(ipv6: false, port, fwmark, listens, _features, out int errno4);
-            ThrowUnlessMissing(v4, errno4, port, "IPv4");
-            ushort chosen = v4 is null ? port : UdpSetup.PortOf(v4, ipv6: false);
-
-            FileDescriptor? v6 = UdpSetup.Open(ipv6: true, chosen, fwmark, listens, _features, out int errno6);
-            if (v6 is null && !UdpSetup.IsMissing(errno6))
-            {
-                v4?.Dispose();
-                if (port == 0 && errno6 == Errno.EADDRINUSE && attempt < PortAttempts)
-                {
-                    continue;
-                }
-
-                ThrowUnlessMissing(v6, errno6, chosen, "IPv6");
-            }
-
-            if (v4 is null && v6 is null)
-            {
-                throw new IOException($"Neither an IPv4 nor an IPv6 socket can be had: {Errno.Describe(errno4)}; {Errno.Describe(errno6)}.", errno4);
-            }
-
-            chosen = v6 is null ? chosen : UdpSetup.PortOf(v6, ipv6: true);
-            var pair = new SocketPair(v4, v6, chosen, fwmark, new SendLanes(v4, v6, chosen, fwmark, listens, _features));
-            pair.Listen(_reports.Wanted, _features);
-            return pair;
-        }
-    }
-
-    private static void ThrowUnlessMissing(FileDescriptor? socket, int errno, ushort port, string family)
-    {
-        if (socket is not null || UdpSetup.IsMissing(errno))
-        {
-            return;
-        }
-
-        string message = errno switch
-        {
-            Errno.EADDRINUSE => $"UDP port {port} is in use on {family} (EADDRINUSE): choose another ListenPort, or stop the program that has it.",
-            Errno.EACCES => $"UDP port {port} may not be opened on {family} (EACCES): ports below 1024 need CAP_NET_BIND_SERVICE.",
-            Errno.EPERM => $"The fwmark could not be set on {family} (EPERM): it needs CAP_NET_ADMIN.",
-            _ => $"UDP port {port} could not be opened on {family}: {Errno.Describe(errno)}.",
-        };
-        throw new IOException(message, errno);
-    }
-}
-
-/// <summary>What is open at one time: at least one of the two, and the lanes beside them.</summary>
-internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort Port, uint Mark, SendLanes Lanes) : IDisposable
-{
-    internal FileDescriptor? Of(bool ipv6) => ipv6 ? V6 : V4;
-
-    private volatile RawSockets? _raw;
-
-    /// <summary>What IPv6 has beside, or null: while nobody listens, and where it is not to be had.</summary>
-    internal RawSockets? Raw => _raw;
-
-    private uint Mark { get; set; } = Mark;
-
-    /// <exception cref="IOException">CAP_NET_ADMIN is missing.</exception>
-    internal void SetMark(uint fwmark)
-    {
-        Mark = fwmark;
-        UdpSetup.SetMark(V4, V6, fwmark);
-        Lanes.SetMark(fwmark);
-        _raw?.Fragments.SetMark(fwmark);
-    }
-
-    /// <summary>The raw sockets open first and close last: at no time does nobody hear what the kernel does not believe.</summary>
-    internal void Listen(bool on, KernelFeatures features)
-    {
-        RawSockets? raw = on && V6 is not null && features.Has(KernelFeature.Raw6) ? _raw ?? RawSockets.Open(Port, Mark, out _) : null;
-        Listening listens = !on ? Listening.Off : raw is null ? Listening.ErrorQueues : Listening.Raw6;
-        if (V4 is not null)
-        {
-            UdpSetup.Listen(V4, ipv6: false, listens, features);
-        }
-
-        if (V6 is not null)
-        {
-            UdpSetup.Listen(V6, ipv6: true, listens, features);
-        }
-
-        Lanes.Listen(listens);
-        if (!ReferenceEquals(raw, _raw))
-        {
-            _raw?.Dispose();
-            _raw = raw;
-        }
-    }
-
-    public void Dispose()
-    {
-        Lanes.Dispose();
-        _raw?.Dispose();
-        foreach (FileDescriptor? socket in (ReadOnlySpan<FileDescriptor?>)[V4, V6])
-        {
-            if (socket is not null)
-            {
-                // The port is free when this returns, to be opened again at once.
-                socket.DisposeAndWait();
-            }
+            _watch.Remove(pair);
+            pair.Dispose();
         }
     }
 }

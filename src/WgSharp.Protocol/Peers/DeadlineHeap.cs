@@ -33,11 +33,11 @@ internal sealed class DeadlineHeap
                 Array.Resize(ref _entries, Count * 2);
             }
 
-            Rise(Count++, new Entry(peer, deadline));
+            SiftUp(Count++, new Entry(peer, deadline));
         }
         else
         {
-            Settle(index, new Entry(peer, deadline));
+            Sift(index, new Entry(peer, deadline));
         }
     }
 
@@ -54,7 +54,7 @@ internal sealed class DeadlineHeap
         _entries[Count] = default;
         if (index < Count)
         {
-            Settle(index, last);
+            Sift(index, last);
         }
 
         if (_entries.Length > MinCapacity && Count < _entries.Length / 8)
@@ -63,19 +63,19 @@ internal sealed class DeadlineHeap
         }
     }
 
-    private void Settle(int index, in Entry entry)
+    private void Sift(int index, in Entry entry)
     {
         if (index > 0 && entry.Deadline < _entries[(index - 1) / 2].Deadline)
         {
-            Rise(index, entry);
+            SiftUp(index, entry);
         }
         else
         {
-            Sink(index, entry);
+            SiftDown(index, entry);
         }
     }
 
-    private void Rise(int index, in Entry entry)
+    private void SiftUp(int index, in Entry entry)
     {
         while (index > 0)
         {
@@ -92,7 +92,7 @@ internal sealed class DeadlineHeap
         Place(index, entry);
     }
 
-    private void Sink(int index, in Entry entry)
+    private void SiftDown(int index, in Entry entry)
     {
         while (true)
         {

@@ -2,9 +2,9 @@ using WgSharp.Crypto;
 
 namespace WgSharp.Protocol;
 
-/// <summary>What the data path asks the control loop to do for a peer. Raised by any thread, taken by the control loop.</summary>
+/// <summary>What any thread, the data path's first of all, leaves for the control loop to do for a peer.</summary>
 [Flags]
-internal enum Attention
+internal enum PeerWork
 {
     None = 0,
 
@@ -53,8 +53,8 @@ internal sealed class Peer
     private long _rxBytes;
     private long _txBytes;
 
-    /// <summary>The flags raised and not taken yet, by Interlocked. Not zero: the peer stands in the attention queue.</summary>
-    private int _attention;
+    /// <summary>What was added and not taken yet, by Interlocked. Not zero: the peer stands in the <see cref="PeerWorkQueue"/>.</summary>
+    private int _work;
 
     internal Peer(PublicKey publicKey, StagingBudget budget)
     {
@@ -130,8 +130,8 @@ internal sealed class Peer
     /// <summary>The peer's place in the <see cref="DeadlineHeap"/>; -1: none.</summary>
     internal int DeadlineIndex { get; set; } = -1;
 
-    /// <summary>The peer's link in the <see cref="AttentionQueue"/>: the raising thread's until it is pushed, the control loop's once it is taken.</summary>
-    internal Peer? NextAttention { get; set; }
+    /// <summary>The peer's link in the <see cref="PeerWorkQueue"/>: the adding thread's until it is pushed, the control loop's once it is taken.</summary>
+    internal Peer? NextWithWork { get; set; }
 
     // ---- any thread ----
 
@@ -177,19 +177,19 @@ internal sealed class Peer
     /// </summary>
     /// <param name="bytes">Whole messages: header, padding and tag included.</param>
     /// <param name="carriesData">False for keepalives only.</param>
-    /// <returns>What the control loop must look at; None almost always.</returns>
-    public Attention NoteSent(Keypair keypair, int messages, long bytes, bool carriesData, Instant now)
+    /// <returns>What the control loop has to do; None almost always.</returns>
+    public PeerWork NoteSent(Keypair keypair, int messages, long bytes, bool carriesData, Instant now)
     {
         Interlocked.Add(ref _txBytes, bytes);
-        Attention attention = _activity.NoteSent(messages, carriesData, now) ? Attention.Timers : Attention.None;
+        PeerWork work = _activity.NoteSent(messages, carriesData, now) ? PeerWork.Timers : PeerWork.None;
 
         // A keypair that was replaced meanwhile needs no successor.
         if (keypair.WantsRekeyOnSend(now) && ReferenceEquals(_keypairs.Sending, keypair) && WantsHandshake(now))
         {
-            attention |= Attention.Handshake;
+            work |= PeerWork.Handshake;
         }
 
-        return attention;
+        return work;
     }
 
     /// <summary>A probe was sent: it counts as bytes and as nothing else. It is mostly lost, so it is no passive keepalive, and nobody has to answer it.</summary>
@@ -201,30 +201,30 @@ internal sealed class Peer
     /// and the initiator's rekey on receive at 165 s (once per keypair).
     /// </summary>
     /// <param name="bytes">Whole messages, as <see cref="NoteSent"/>.</param>
-    /// <returns>What the control loop must look at; None almost always.</returns>
-    public Attention NoteReceived(Keypair keypair, int messages, long bytes, bool carriesData, Instant now)
+    /// <returns>What the control loop has to do; None almost always.</returns>
+    public PeerWork NoteReceived(Keypair keypair, int messages, long bytes, bool carriesData, Instant now)
     {
         Interlocked.Add(ref _rxBytes, bytes);
-        Attention attention = _activity.NoteReceived(carriesData, now) ? Attention.Timers : Attention.None;
+        PeerWork work = _activity.NoteReceived(carriesData, now) ? PeerWork.Timers : PeerWork.None;
 
         Keypairs keypairs = _keypairs;
         keypair.Confirm();
         if (ReferenceEquals(keypairs.Next, keypair))
         {
-            attention |= Attention.Confirmed;
+            work |= PeerWork.Confirmed;
         }
         else if (keypairs.FollowsPeer && ReferenceEquals(keypairs.Previous, keypair))
         {
-            attention |= Attention.Followed;
+            work |= PeerWork.Followed;
         }
 
         // The kernel looks at the keypair it sends with, whichever this one was.
         if (keypairs.Sending is { } sending && sending.TakeRekeyOnReceive(now) && WantsHandshake(now))
         {
-            attention |= Attention.Handshake;
+            work |= PeerWork.Handshake;
         }
 
-        return attention;
+        return work;
     }
 
     /// <summary>Outbound, after staging: is a handshake to be asked for now? False while one is under way (REKEY_TIMEOUT), so that a burst asks once.</summary>
@@ -233,9 +233,9 @@ internal sealed class Peer
     /// <summary>Adds flags.</summary>
     /// <returns>True if there were none: the peer is to be queued.</returns>
     /// <remarks>Always by Interlocked, even if the flag is there: what it is about must be visible before the control loop takes the flag.</remarks>
-    internal bool AddAttention(Attention attention) => Interlocked.Or(ref _attention, (int)attention) == 0;
+    internal bool AddWork(PeerWork work) => Interlocked.Or(ref _work, (int)work) == 0;
 
-    internal Attention TakeAttention() => (Attention)Interlocked.Exchange(ref _attention, 0);
+    internal PeerWork TakeWork() => (PeerWork)Interlocked.Exchange(ref _work, 0);
 
     // ---- control loop only ----
 

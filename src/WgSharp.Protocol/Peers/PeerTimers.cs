@@ -12,7 +12,7 @@ namespace WgSharp.Protocol;
 //
 // The kernel moves a timer with every packet. Here the data path only leaves stamps (PeerActivity): when the first data was sent that nothing
 // was received after, when the first data was received that nothing was sent after, when anything passed. The control loop computes the deadlines
-// from the stamps when it looks, and publishes when it will look next. An event asks for attention only if its deadline comes before that.
+// from the stamps when it looks, and publishes when it will look next. An event asks for a look only if its deadline comes before that.
 // Steady traffic so costs the control loop one look in ten seconds or so, and the data path a few writes per run that mostly find nothing to write.
 
 /// <summary>When a peer's timers are due, and what they do. Control loop only.</summary>
@@ -277,12 +277,12 @@ internal sealed class PeerTimers
 
     private Instant Earliest()
     {
-        Instant earliest = Min(_zeroKeyMaterial, _retransmit);
-        earliest = Min(earliest, _forgetInitiation);
-        earliest = Min(earliest, _activity.NewHandshakeDeadline);
-        earliest = Min(earliest, PassiveKeepaliveDeadline);
-        earliest = Min(earliest, ExtraKeepaliveDeadline);
-        return Min(earliest, PersistentKeepaliveDeadline);
+        Instant earliest = Instant.Min(_zeroKeyMaterial, _retransmit);
+        earliest = Instant.Min(earliest, _forgetInitiation);
+        earliest = Instant.Min(earliest, _activity.NewHandshakeDeadline);
+        earliest = Instant.Min(earliest, PassiveKeepaliveDeadline);
+        earliest = Instant.Min(earliest, ExtraKeepaliveDeadline);
+        return Instant.Min(earliest, PersistentKeepaliveDeadline);
     }
 
     private Instant PassiveKeepaliveDeadline => After(_activity.DataReceived, Limits.KeepaliveTimeout);
@@ -320,8 +320,6 @@ internal sealed class PeerTimers
     }
 
     private static Instant After(Instant from, TimeSpan span) => from == Instant.Never ? Instant.Never : from + span;
-
-    private static Instant Min(Instant left, Instant right) => left < right ? left : right;
 }
 
 /// <summary>

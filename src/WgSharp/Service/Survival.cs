@@ -70,7 +70,7 @@ internal sealed class Survival : IDisposable
         }
         catch (IOException refused)
         {
-            // A kernel before 3.17 has no files in memory.
+            // A kernel before 3.17 has no memfd_create, and there is no tmpfs that takes its place.
             why = refused.Message;
             return null;
         }

@@ -357,7 +357,7 @@ public sealed class FrameFitTests : FittedPathFixture
         Receive(NewInbound(MtuPolicy.Kernel));
         Assert.Equal([syn], _tunB.Written[before..]);
         Assert.Null(PeerOfA.Path);
-        Assert.False(_a.TryTakeAttention(_moment, out _, out Attention attention) && attention.HasFlag(Attention.Path));
+        Assert.False(_a.TryTakeWork(_moment, out _, out PeerWork work) && work.HasFlag(PeerWork.Path));
     }
 
     // ---- the control loop is told ----
@@ -365,7 +365,7 @@ public sealed class FrameFitTests : FittedPathFixture
     [Fact]
     public void The_first_packet_the_first_large_one_and_a_new_route_are_told_to_the_control_loop_and_nothing_else_is()
     {
-        while (_a.TryTakeAttention(_moment, out _, out _))
+        while (_a.TryTakeWork(_moment, out _, out _))
         {
             // What went before.
         }
@@ -376,9 +376,9 @@ public sealed class FrameFitTests : FittedPathFixture
         {
             Carry(Plain(packet));
             bool asks = false;
-            while (_a.TryTakeAttention(_moment, out _, out Attention attention))
+            while (_a.TryTakeWork(_moment, out _, out PeerWork work))
             {
-                asks |= attention.HasFlag(Attention.Path);
+                asks |= work.HasFlag(PeerWork.Path);
             }
 
             return asks;

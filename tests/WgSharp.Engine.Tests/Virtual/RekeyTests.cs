@@ -320,9 +320,9 @@ public sealed class RekeyTests
         Assert.False(peer.WantsHandshake(pair.Wire.Now));
         Assert.Equal((0, 0), (pair.A.Device.IndexCount(), pair.A.Device.DeadlineCount()));
 
-        // Whoever still holds it may raise it: nobody takes it out.
-        pair.A.Device.Raise(peer, Attention.Staged | Attention.Handshake | Attention.Confirmed | Attention.Timers);
-        Assert.False(pair.A.Device.TryTakeAttention(pair.Wire.Moment, out _, out _));
+        // Whoever still holds it may leave work for it: nobody takes it out.
+        pair.A.Device.QueueWork(peer, PeerWork.Staged | PeerWork.Handshake | PeerWork.Confirmed | PeerWork.Timers);
+        Assert.False(pair.A.Device.TryTakeWork(pair.Wire.Moment, out _, out _));
         Assert.Equal(0, pair.A.Device.DeadlineCount());
     }
 }

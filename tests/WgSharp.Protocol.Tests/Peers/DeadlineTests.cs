@@ -102,21 +102,21 @@ public sealed class DeadlineTests
     }
 
     [Fact]
-    public void An_event_asks_for_attention_only_if_its_deadline_comes_before_the_planned_look()
+    public void An_event_asks_for_a_look_only_if_its_deadline_comes_before_the_planned_one()
     {
         DevicePair pair = DevicePair.WithSession();
         Peer peer = pair.A.Peer;
         Keypair keypair = peer.Keypairs.Current!;
         Instant now = pair.Now;
-        Assert.Equal(Attention.Timers, peer.NoteReceived(keypair, 1, 100, carriesData: true, now));
-        pair.A.Device.Raise(peer, Attention.Timers);
-        Assert.False(pair.A.Device.TryTakeAttention(pair.Moment, out _, out _));
+        Assert.Equal(PeerWork.Timers, peer.NoteReceived(keypair, 1, 100, carriesData: true, now));
+        pair.A.Device.QueueWork(peer, PeerWork.Timers);
+        Assert.False(pair.A.Device.TryTakeWork(pair.Moment, out _, out _));
         Assert.Equal(now + Limits.KeepaliveTimeout, pair.A.Device.NextDeadline);
 
         // Sending moves the keepalive away and arms the new handshake, five seconds later: the look that is planned is early enough for both.
-        Assert.Equal(Attention.None, peer.NoteSent(keypair, 1, 100, carriesData: true, now));
-        Assert.Equal(Attention.None, peer.NoteReceived(keypair, 1, 100, carriesData: true, now + TimeSpan.FromSeconds(1)));
-        Assert.Equal(Attention.None, peer.NoteSent(keypair, 1, 100, carriesData: false, now + TimeSpan.FromSeconds(1)));
+        Assert.Equal(PeerWork.None, peer.NoteSent(keypair, 1, 100, carriesData: true, now));
+        Assert.Equal(PeerWork.None, peer.NoteReceived(keypair, 1, 100, carriesData: true, now + TimeSpan.FromSeconds(1)));
+        Assert.Equal(PeerWork.None, peer.NoteSent(keypair, 1, 100, carriesData: false, now + TimeSpan.FromSeconds(1)));
         Moment look = pair.Moment with { Now = now + Limits.KeepaliveTimeout };
         Assert.False(pair.A.Device.TryTakeDueTimer(look, out _, out _));
         Assert.True(pair.A.Device.NextDeadline > look.Now + Limits.KeepaliveTimeout);
@@ -139,7 +139,7 @@ public sealed class DeadlineTests
                 for (int round = 0; round < rounds; round++)
                 {
                     barrier.SignalAndWait();
-                    device.Raise(peer, peer.NoteReceived(keypair, 1, 100, carriesData: true, At(round + 1).Now));
+                    device.QueueWork(peer, peer.NoteReceived(keypair, 1, 100, carriesData: true, At(round + 1).Now));
                     barrier.SignalAndWait();
                 }
             },
@@ -157,7 +157,7 @@ public sealed class DeadlineTests
             barrier.SignalAndWait();
             Look(At(round + 1));
             barrier.SignalAndWait();
-            Assert.False(device.TryTakeAttention(At(round + 1), out _, out _));
+            Assert.False(device.TryTakeWork(At(round + 1), out _, out _));
             Assert.Equal(At(round + 1).Now + Limits.KeepaliveTimeout, device.NextDeadline);
         }
 
@@ -165,8 +165,8 @@ public sealed class DeadlineTests
 
         void Look(Moment moment)
         {
-            device.Raise(peer, Attention.Timers);
-            Assert.False(device.TryTakeAttention(moment, out _, out _));
+            device.QueueWork(peer, PeerWork.Timers);
+            Assert.False(device.TryTakeWork(moment, out _, out _));
         }
     }
 }

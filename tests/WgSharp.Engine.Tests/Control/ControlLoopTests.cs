@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Crypto;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Control;
 
 /// <summary>A hub's control loop, turn by turn on virtual time that only its socket spends: too much of one kind of work, and everybody else.</summary>
 public sealed class ControlLoopTests : IDisposable
@@ -69,7 +69,7 @@ public sealed class ControlLoopTests : IDisposable
                     peer.Staged.Add(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 100 + (i * 17 % 1000)));
                 }
 
-                _hub.Raise(peer, Attention.Staged);
+                _hub.QueueWork(peer, PeerWork.Staged);
             }
 
             _loop.TakeTurn();
@@ -80,7 +80,7 @@ public sealed class ControlLoopTests : IDisposable
             Receive(InitiationOf(Peers - 1), Peers - 1);
             _udp.Sent.Clear();
             idle.Staged.Add(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 10));
-            _hub.Raise(idle, Attention.Staged);
+            _hub.QueueWork(idle, PeerWork.Staged);
             while (answered is null || !_udp.Sent.Any(sent => sent.Type == MessageType.HandshakeResponse))
             {
                 Assert.True(_moment.Now - asked <= TimeSpan.FromMilliseconds(200), "nobody was served");
@@ -182,7 +182,7 @@ public sealed class ControlLoopTests : IDisposable
     {
         foreach (Peer peer in _hub.Peers)
         {
-            _hub.Raise(peer, Attention.Handshake);
+            _hub.QueueWork(peer, PeerWork.Handshake);
         }
 
         RunTurns();
@@ -211,7 +211,7 @@ public sealed class ControlLoopTests : IDisposable
     public void A_session_that_we_began_is_confirmed_at_once_by_what_is_staged_or_else_by_a_keepalive()
     {
         Peer[] peers = [.. _hub.Peers.Take(2)];
-        Assert.All(peers, peer => _hub.Raise(peer, Attention.Handshake));
+        Assert.All(peers, peer => _hub.QueueWork(peer, PeerWork.Handshake));
         peers[1].Staged.Add(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 100));
         _loop.TakeTurn();
         List<Sent> initiations = [.. _udp.Sent];
@@ -279,7 +279,7 @@ public sealed class ControlLoopTests : IDisposable
     {
         foreach (Peer peer in _hub.Peers.Take(Peers - 1))
         {
-            _hub.Raise(peer, Attention.Handshake);
+            _hub.QueueWork(peer, PeerWork.Handshake);
         }
 
         RunTurns();

@@ -1,10 +1,10 @@
 namespace WgSharp.Protocol;
 
 /// <summary>
-/// Peers that someone wants the control loop to look at. Any thread adds, without a lock and without allocation: the links and the flags lie in the
-/// peers, so a peer stands here at most once, however often it is raised. The control loop takes them out in the order in which they came.
+/// Peers for which the control loop has something to do. Any thread adds, without a lock and without allocation: the links and the flags lie in the
+/// peers, so a peer stands here at most once, as a work item in the kernel's work queues. The control loop takes them out in the order in which they came.
 /// </summary>
-internal sealed class AttentionQueue
+internal sealed class PeerWorkQueue
 {
     /// <summary>Any thread, by Interlocked: the newest of a chain. Pushed one by one and taken whole, so that no link is ever compared after it changed.</summary>
     private Peer? _newest;
@@ -13,9 +13,9 @@ internal sealed class AttentionQueue
     private Peer? _oldestTaken;
 
     /// <returns>True if nobody was waiting yet: the control loop must be woken.</returns>
-    public bool Raise(Peer peer, Attention attention)
+    public bool Add(Peer peer, PeerWork work)
     {
-        if (attention == Attention.None || !peer.AddAttention(attention))
+        if (work == PeerWork.None || !peer.AddWork(work))
         {
             return false;
         }
@@ -23,7 +23,7 @@ internal sealed class AttentionQueue
         Peer? newest = Volatile.Read(ref _newest);
         while (true)
         {
-            peer.NextAttention = newest;
+            peer.NextWithWork = newest;
             Peer? seen = Interlocked.CompareExchange(ref _newest, peer, newest);
             if (ReferenceEquals(seen, newest))
             {
@@ -34,16 +34,16 @@ internal sealed class AttentionQueue
         }
     }
 
-    /// <summary>Control loop: takes the oldest peer out, with all that was raised for it until now.</summary>
-    public bool TryTake(out Peer peer, out Attention attention)
+    /// <summary>Control loop: takes the oldest peer out, with all that was added for it until now.</summary>
+    public bool TryTake(out Peer peer, out PeerWork work)
     {
         if (_oldestTaken is null)
         {
             Peer? newest = Interlocked.Exchange(ref _newest, null);
             while (newest is not null)
             {
-                Peer? older = newest.NextAttention;
-                newest.NextAttention = _oldestTaken;
+                Peer? older = newest.NextWithWork;
+                newest.NextWithWork = _oldestTaken;
                 _oldestTaken = newest;
                 newest = older;
             }
@@ -52,16 +52,16 @@ internal sealed class AttentionQueue
         if (_oldestTaken is null)
         {
             peer = null!;
-            attention = Attention.None;
+            work = PeerWork.None;
             return false;
         }
 
         peer = _oldestTaken;
-        _oldestTaken = peer.NextAttention;
-        peer.NextAttention = null;
+        _oldestTaken = peer.NextWithWork;
+        peer.NextWithWork = null;
 
         // Last: from here on the peer may be pushed again.
-        attention = peer.TakeAttention();
+        work = peer.TakeWork();
         return true;
     }
 }

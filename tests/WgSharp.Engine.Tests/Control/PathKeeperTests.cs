@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Engine.Tests.Virtual;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Control;
 
 /// <summary>What routers say of our messages, and what only somebody says who says so.</summary>
 public sealed class PathKeeperTests : DataPathFixture

@@ -68,6 +68,21 @@ public sealed class DescriptorStoreTests : IDisposable
     }
 
     [Fact]
+    public void Where_memfd_create_is_missing_a_file_on_a_tmpfs_without_a_name_takes_its_place()
+    {
+        using MemoryFile file = MemoryFile.CreateOnTmpfs(["/proc", "/nowhere", "/dev/shm"])!;
+        file.Append("abc"u8);
+
+        Assert.StartsWith("abc\0", Encoding.ASCII.GetString(MemoryFile.ReadAll(file.Handle)), StringComparison.Ordinal);
+        string link = new FileInfo($"/proc/self/fd/{file.Handle.DangerousGetHandle()}").LinkTarget!;
+        Assert.StartsWith("/dev/shm/", link, StringComparison.Ordinal);
+        Assert.EndsWith(" (deleted)", link, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Where_there_is_no_tmpfs_nothing_takes_its_place() => Assert.Null(MemoryFile.CreateOnTmpfs(["/proc", "/nowhere"]));
+
+    [Fact]
     public void Of_two_logs_the_old_one_is_taken_back_after_the_new_one_was_handed_over()
     {
         using var memory = new ConfigurationMemory(DescriptorStore.Open()!);

@@ -148,8 +148,8 @@ public sealed class ConfigurationLogTests
         HandshakeResult answered = b.Handle(pair.A.Initiation(), new HandshakeOrigin(pair.A.Address), false, pair.Moment, reply);
         Assert.Equal(HandshakeOutcome.SessionEstablished, pair.A.Handle(reply.AsSpan(0, answered.ReplyLength), pair.B.Address));
         Peer peer = answered.Peer!;
-        b.Raise(peer, peer.NoteReceived(peer.Keypairs.Next!, 1, MessageSize.Keepalive, carriesData: false, pair.Now));
-        Assert.False(b.TryTakeAttention(pair.Moment, out _, out _));
+        b.QueueWork(peer, peer.NoteReceived(peer.Keypairs.Next!, 1, MessageSize.Keepalive, carriesData: false, pair.Now));
+        Assert.False(b.TryTakeWork(pair.Moment, out _, out _));
         Assert.True(b.HasNotes);
         b.WriteNotes(writer);
         writer.Commit();
@@ -163,13 +163,13 @@ public sealed class ConfigurationLogTests
         Assert.Equal(pair.Moment.Wall, shown.LastHandshake);
 
         // As soon as the link is up, and once.
-        Assert.False(successor.TryTakeAttention(pair.Moment, out _, out _));
+        Assert.False(successor.TryTakeWork(pair.Moment, out _, out _));
         successor.LinkUp(pair.Moment);
-        Assert.True(successor.TryTakeAttention(pair.Moment, out _, out Attention attention));
-        Assert.Equal(Attention.Handshake, attention);
+        Assert.True(successor.TryTakeWork(pair.Moment, out _, out PeerWork work));
+        Assert.Equal(PeerWork.Handshake, work);
         successor.LinkDown();
         successor.LinkUp(pair.Moment);
-        Assert.False(successor.TryTakeAttention(pair.Moment, out _, out _));
+        Assert.False(successor.TryTakeWork(pair.Moment, out _, out _));
     }
 
     [Fact]
@@ -186,8 +186,8 @@ public sealed class ConfigurationLogTests
 
         Assert.True(peer.Learn(elsewhere, InetAddress.None, 0));
         Assert.True(peer.IsMoveNew());
-        b.Raise(peer, Attention.Moved);
-        Assert.False(b.TryTakeAttention(pair.Moment, out _, out _));
+        b.QueueWork(peer, PeerWork.Moved);
+        Assert.False(b.TryTakeWork(pair.Moment, out _, out _));
         Assert.False(peer.Learn(elsewhere, new InetAddress([10, 0, 0, 1]), 2));
         Assert.False(peer.IsMoveNew());
         b.WriteNotes(writer);
@@ -215,7 +215,7 @@ public sealed class ConfigurationLogTests
         Assert.Equal(asked ? 1 : 0, successor.Restore(saved, then));
 
         successor.LinkUp(then);
-        Assert.Equal(asked, successor.TryTakeAttention(then, out _, out _));
+        Assert.Equal(asked, successor.TryTakeWork(then, out _, out _));
     }
 
     [Fact]

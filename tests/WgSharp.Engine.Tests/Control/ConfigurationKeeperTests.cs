@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Control;
 
 /// <summary>When what a successor needs is written down, and what becomes of it where that fails.</summary>
 public sealed class ConfigurationKeeperTests : IDisposable
@@ -147,8 +147,8 @@ public sealed class ConfigurationKeeperTests : IDisposable
     private void Move(Peer peer, ushort port)
     {
         peer.Learn(new InetEndpoint(new InetAddress([192, 0, 2, 1]), port), InetAddress.None, 0);
-        _device.Raise(peer, Attention.Moved);
-        Assert.False(_device.TryTakeAttention(Start, out _, out _));
+        _device.QueueWork(peer, PeerWork.Moved);
+        Assert.False(_device.TryTakeWork(Start, out _, out _));
     }
 
     private int EndpointsWritten() => _store.Saved().Steps.Sum(step => step.Peers.Count(peer => peer.Endpoint is not null));

@@ -524,8 +524,8 @@ public sealed class HandshakeTests
         (DeviceEnd follower, DeviceEnd leader) = isB ? (pair.A, pair.B) : (pair.B, pair.A);
         Keypair followed = follower.Peer.Keypairs.Previous!;
         Keypair led = leader.Peer.Keypairs.Current!;
-        Assert.Equal(Attention.Followed, follower.Peer.NoteReceived(followed, 1, 32, carriesData: false, pair.Now) & Attention.Followed);
-        follower.Note(Attention.Followed);
+        Assert.Equal(PeerWork.Followed, follower.Peer.NoteReceived(followed, 1, 32, carriesData: false, pair.Now) & PeerWork.Followed);
+        follower.Note(PeerWork.Followed);
         Assert.Same(followed, follower.Peer.Keypairs.Current);
         leader.Note(leader.Peer.NoteReceived(leader.Peer.Keypairs.Previous!, 1, 32, carriesData: false, pair.Now));
         Assert.Same(led, leader.Peer.Keypairs.Current);
@@ -551,7 +551,7 @@ public sealed class HandshakeTests
         foreach (DeviceEnd end in (DeviceEnd[])[pair.A, pair.B])
         {
             Keypairs before = end.Peer.Keypairs;
-            end.Note(end.Peer.NoteReceived(before.Previous ?? before.Current!, 1, 32, carriesData: false, pair.Now) | Attention.Followed);
+            end.Note(end.Peer.NoteReceived(before.Previous ?? before.Current!, 1, 32, carriesData: false, pair.Now) | PeerWork.Followed);
             Assert.Equal(before, end.Peer.Keypairs);
         }
     }
@@ -621,8 +621,8 @@ public sealed class HandshakeTests
         Assert.Equal(HandshakeOutcome.Dropped, pair.A.Handle(pair.B.Reply, pair.B.Address));
 
         // What waits is to go out, and nothing is in the way of a new handshake.
-        Assert.True(pair.A.Device.TryTakeAttention(pair.Moment, out _, out Attention attention));
-        Assert.Equal(Attention.Staged, attention);
+        Assert.True(pair.A.Device.TryTakeWork(pair.Moment, out _, out PeerWork work));
+        Assert.Equal(PeerWork.Staged, work);
         Assert.True(TryInitiate(pair));
     }
 

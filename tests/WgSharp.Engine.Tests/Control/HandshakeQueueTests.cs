@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 using System.Net;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Control;
 
 /// <summary>Who gets a place, who goes first, and who is a load.</summary>
 public sealed class HandshakeQueueTests

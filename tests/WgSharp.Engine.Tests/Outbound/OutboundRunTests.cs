@@ -3,7 +3,7 @@ using WgSharp.Engine.Offload;
 using WgSharp.Engine.Tests.Offload;
 using WgSharp.Protocol;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Outbound;
 
 /// <summary>What is sent by one entry of one system call: runs are as long as they may be, and never say what is not so.</summary>
 public sealed class OutboundRunTests : FittedPathFixture

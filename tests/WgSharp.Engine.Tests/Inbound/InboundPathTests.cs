@@ -3,7 +3,7 @@ using WgSharp.Engine.Tests.Offload;
 using WgSharp.Protocol;
 using WgSharp.Protocol.Tests;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Inbound;
 
 /// <summary>What B makes of what arrives, train by train; A is only the one who could have sealed it.</summary>
 public sealed class InboundPathTests : DataPathFixture
@@ -308,10 +308,10 @@ public sealed class InboundPathTests : DataPathFixture
 
     private long RxBytes() => _b.Snapshot().Peers.Single().RxBytes;
 
-    /// <summary>B's, after everything that was raised has been looked at.</summary>
+    /// <summary>B's, after everything that was to be done for peers has been taken.</summary>
     private Instant NextDeadline()
     {
-        while (_b.TryTakeAttention(_moment, out _, out _))
+        while (_b.TryTakeWork(_moment, out _, out _))
         {
             // Looked at by being taken.
         }

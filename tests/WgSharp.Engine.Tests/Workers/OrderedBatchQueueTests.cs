@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 
-namespace WgSharp.Engine.Tests;
+namespace WgSharp.Engine.Tests.Workers;
 
 public class OrderedBatchQueueTests
 {

@@ -110,7 +110,8 @@ installers_files() { # etc
 	printf '%s\n' 'net.ipv4.ip_forward = 1' 'net.ipv6.conf.all.forwarding = 1' >"$1/sysctl.d/wg.conf"
 }
 
-# What another installer writes in a container, a drop-in for the one interface; /etc/environment, as an article has it beside that; and a second interface of the same program's.
+# What another installer writes in a container, a drop-in for the one interface, which takes the default route; /etc/environment, as an article has it beside that; and a second
+# interface of the same program's.
 installers_drop_in() { # etc
 	local name
 	for name in wg0 wg1; do
@@ -118,7 +119,7 @@ installers_drop_in() { # etc
 		printf '%s\n' '[Service]' Environment=WG_QUICK_USERSPACE_IMPLEMENTATION=boringtun Environment=WG_SUDO=1 >"$1/systemd/system/wg-quick@$name.service.d/boringtun.conf"
 	done
 	printf '%s\n' WG_QUICK_USERSPACE_IMPLEMENTATION=boringtun WG_SUDO=1 >"$1/environment"
-	printf '%s\n' '[Interface]' "PrivateKey = ${key[vps]}" 'ListenPort = 51820' 'Address = 10.7.0.1/24' '[Peer]' "PublicKey = ${pub[home]}" "PresharedKey = $psk" 'AllowedIPs = 10.7.0.2/32' >"$1/wireguard/wg0.conf"
+	printf '%s\n' '[Interface]' "PrivateKey = ${key[vps]}" 'ListenPort = 51820' 'Address = 10.7.0.1/24' '[Peer]' "PublicKey = ${pub[home]}" "PresharedKey = $psk" 'AllowedIPs = 0.0.0.0/0' >"$1/wireguard/wg0.conf"
 	mkdir -p "$1/systemd/system/multi-user.target.wants"
 	ln -s /lib/systemd/system/wg-quick@.service "$1/systemd/system/multi-user.target.wants/wg-quick@wg1.service"
 	# No port is given.
@@ -334,6 +335,7 @@ scenario_replace_one_after_the_other() {
 	under_pings '^0 .*wg1: wgsharp serves it already.*wg0: served by wgsharp' --yes
 	served_by wgsharp
 	check "in /etc" "$(files)" == "$etc"
+	check "wg-quick's rules for the default route, and its mark" "$(on vps ip -4 rule show | grep -c 'lookup 51820\|suppress_prefixlength 0') $(on vps wg show wg0 fwmark)" == '2 0xca6c'
 	changes_to wireguard-go --back
 	same_picture "wg1" wg1 "$before"
 	restart vps

@@ -5,7 +5,8 @@ _wgsharp_disable="vnet_hdr tso4 tso6 tso uso gso gro mmsg pktinfo tos recvfragsi
 # What stands behind a command.
 _wgsharp_command() { # command, word before, word
 	local file options="--json --watch --rates --peer --sort --top --help"
-	[[ $1 == status ]] || options="--peers --help"
+	[[ $1 != metrics ]] || options="--peers --help"
+	[[ $1 != replace ]] || options="--back --dry-run --yes --help"
 	case $2 in
 	--sort) mapfile -t COMPREPLY < <(compgen -W "handshake rate trouble config" -- "$3"); return ;;
 	--peer | --peers | --top) return ;;
@@ -49,7 +50,7 @@ _wgsharp() {
 		_wgsharp_doctor "$cur"
 		return
 	fi
-	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == @(status|metrics) ]]; then
+	if [[ $COMP_CWORD -gt 1 && ${COMP_WORDS[1]} == @(status|metrics|replace) ]]; then
 		_wgsharp_command "${COMP_WORDS[1]}" "$prev" "$cur"
 		return
 	fi
@@ -74,7 +75,7 @@ _wgsharp() {
 		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace
 		return
 	fi
-	[[ $COMP_CWORD -gt 1 ]] || mapfile -t COMPREPLY < <(compgen -W "doctor status metrics" -- "$cur")
+	[[ $COMP_CWORD -gt 1 ]] || mapfile -t COMPREPLY < <(compgen -W "doctor status metrics replace" -- "$cur")
 	# Interfaces that are configured and do not exist yet.
 	for file in /etc/wireguard/"$cur"*.conf /etc/wgsharp/"$cur"*.conf; do
 		file=${file##*/} file=${file%.conf}

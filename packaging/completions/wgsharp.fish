@@ -19,14 +19,14 @@ function __wgsharp_served
     end
 end
 
-complete -c wgsharp -f -n 'not __fish_seen_subcommand_from doctor status metrics' -a '(__wgsharp_interfaces)' -d 'Interface'
+complete -c wgsharp -f -n 'not __fish_seen_subcommand_from doctor status metrics replace' -a '(__wgsharp_interfaces)' -d 'Interface'
 complete -c wgsharp -n '__fish_is_first_token' -a doctor -d 'What this machine lacks for a tunnel'
 complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -F -a '(__wgsharp_configured)' -d 'Interface'
 complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -l json -d 'For programs'
 complete -c wgsharp -n '__fish_seen_subcommand_from doctor' -l list -d 'Only say what is looked at'
 complete -c wgsharp -n '__fish_is_first_token' -a status -d 'What interfaces are doing'
 complete -c wgsharp -n '__fish_is_first_token' -a metrics -d 'The same for Prometheus'
-complete -c wgsharp -n '__fish_seen_subcommand_from status metrics' -a '(__wgsharp_served)' -d 'Interface'
+complete -c wgsharp -n '__fish_seen_subcommand_from status metrics replace' -a '(__wgsharp_served)' -d 'Interface'
 complete -c wgsharp -n '__fish_seen_subcommand_from status' -l json -d 'For programs'
 complete -c wgsharp -n '__fish_seen_subcommand_from status' -l watch -d 'Again and again'
 complete -c wgsharp -n '__fish_seen_subcommand_from status' -l rates -d 'Look twice, show bytes a second'
@@ -34,6 +34,10 @@ complete -c wgsharp -n '__fish_seen_subcommand_from status' -l peer -x -d 'Which
 complete -c wgsharp -n '__fish_seen_subcommand_from status' -l sort -x -a 'handshake rate trouble config' -d 'Order of peers'
 complete -c wgsharp -n '__fish_seen_subcommand_from status' -l top -x -d 'No more than the first peers'
 complete -c wgsharp -n '__fish_seen_subcommand_from metrics' -l peers -x -d 'How many peers have metrics of their own'
+complete -c wgsharp -n '__fish_is_first_token' -a replace -d 'Take the place of another program'
+complete -c wgsharp -n '__fish_seen_subcommand_from replace' -l back -d 'Go back to the program before'
+complete -c wgsharp -n '__fish_seen_subcommand_from replace' -l dry-run -d 'Only say what would be done'
+complete -c wgsharp -n '__fish_seen_subcommand_from replace' -l yes -d 'Do not ask'
 complete -c wgsharp -s f -l foreground -d 'Stay in the foreground'
 complete -c wgsharp -l disable -x -a '(__fish_append , vnet_hdr tso4 tso6 tso uso gso gro mmsg pktinfo tos recvfragsize ipv4 ipv6 timerfd boottimer devnetns routes silence lanes recverr raw6 avx512 avx2)' -d 'Features to do without'
 complete -c wgsharp -l mtu-policy -x -a 'auto clamp-only kernel' -d 'What is done about path MTU'

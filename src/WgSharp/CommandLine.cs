@@ -23,6 +23,7 @@ internal sealed record CommandLine(CommandAction Action, string InterfaceName, b
         Usage: wgsharp [-f | --foreground] [--SETTING=VALUE ...] INTERFACE
                wgsharp doctor [INTERFACE | FILE] [--help]
                wgsharp status | metrics [INTERFACE] [--help]
+               wgsharp replace [--back] [INTERFACE] [--help]
                wgsharp --version | --help
 
         Creates a WireGuard interface that wg(8) and wg-quick(8) configure, and serves

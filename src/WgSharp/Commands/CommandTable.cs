@@ -1,5 +1,6 @@
 using System.CommandLine;
 using WgSharp.Doctor;
+using WgSharp.Replace;
 using WgSharp.Status;
 
 namespace WgSharp.Commands;
@@ -16,6 +17,7 @@ internal static class CommandTable
         ("doctor", DoctorCommand.Create),
         ("status", StatusCommand.Create),
         ("metrics", MetricsCommand.Create),
+        ("replace", ReplaceCommand.Create),
     ];
 
     /// <summary>The commands' names, in the order in which they are explained.</summary>

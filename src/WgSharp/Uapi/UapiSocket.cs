@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.Sockets;
 using WgSharp.Linux;
 
@@ -17,6 +18,7 @@ internal sealed class UapiSocket : IDisposable
     /// <summary>What follows the interface's name, and tells wg that it is one.</summary>
     public const string Extension = ".sock";
 
+    private const string Unfinished = ".new";
     private const int Backlog = 128;
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
@@ -40,6 +42,16 @@ internal sealed class UapiSocket : IDisposable
 
     /// <summary>Of the file; null for an inherited socket.</summary>
     public FileIdentity? Identity => _identity;
+
+    /// <summary>Whether a socket in a directory of that name, as /proc/net/unix shows it, is an interface's: renaming a file does not rename what was bound there.</summary>
+    public static bool IsListenerOf(string interfaceName, string path)
+    {
+        string name = path[(path.LastIndexOf('/') + 1)..];
+        return path.EndsWith($"/wireguard/{name}", StringComparison.Ordinal)
+            && (name == interfaceName + Extension
+                || (name.StartsWith($".{interfaceName}.", StringComparison.Ordinal) && name.EndsWith(Unfinished, StringComparison.Ordinal)
+                    && int.TryParse(name.AsSpan()[(interfaceName.Length + 2)..^Unfinished.Length], NumberStyles.None, CultureInfo.InvariantCulture, out _)));
+    }
 
     /// <summary>A listening socket that the caller has opened (WG_UAPI_FD).</summary>
     public static UapiSocket Inherited(int descriptor) => new(new Socket(new SafeSocketHandle(descriptor, ownsHandle: true)), null, null);
@@ -67,7 +79,7 @@ internal sealed class UapiSocket : IDisposable
     public static UapiSocket Listen(string directory, string interfaceName, TimeSpan patience)
     {
         string path = PathOf(directory, interfaceName);
-        string temporary = System.IO.Path.Combine(directory, $".{interfaceName}.{Environment.ProcessId}.new");
+        string temporary = System.IO.Path.Combine(directory, $".{interfaceName}.{Environment.ProcessId}{Unfinished}");
         var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {

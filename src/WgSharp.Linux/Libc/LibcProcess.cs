@@ -12,6 +12,10 @@ internal static unsafe partial class LibcProcess
     public const int FD_CLOEXEC = 1;
     public const int EINTR = 4;
 
+    /// <summary>The same on all architectures; glibc has a function only since 2.34.</summary>
+    public const nint SYS_close_range = 436;
+    public const uint CLOSE_RANGE_CLOEXEC = 4;
+
     public const int SIG_BLOCK = 0;
     public const int SFD_CLOEXEC = O_CLOEXEC;
     public const nint SIG_IGN = 1;
@@ -40,6 +44,9 @@ internal static unsafe partial class LibcProcess
 
     [LibraryImport(Library, SetLastError = true)]
     public static partial int pipe2(int* descriptors, int flags);
+
+    [LibraryImport(Library, SetLastError = true, EntryPoint = "syscall")]
+    public static partial nint syscall(nint number, nuint first, nuint second, nuint third);
 
     [LibraryImport(Library, SetLastError = true)]
     public static partial int fcntl(int descriptor, int command, int argument);

@@ -84,30 +84,27 @@ public static unsafe class ProcessSpawn
         return signal != 0 ? 128 + signal : (status >> 8) & 0xff;
     }
 
-    /// <summary>In the spawned process: standard error becomes what standard output is; then the caller gets a last byte, and the pipe is closed.</summary>
+    /// <summary>In the spawned process: the caller gets a last byte; then standard error becomes what standard output is, and the pipe is closed.</summary>
     public static void LeaveCaller(byte last)
     {
-        int own = LibcProcess.fcntl(2, LibcProcess.F_DUPFD_CLOEXEC, 3);
-        Redirect(2, to: 1, except: own);
-
-        // A caller that did not wait is not to be told.
-        _ = LibcProcess.write(own, &last, 1);
-        _ = LibcProcess.close(own);
+        // First, for it waits. One that did not wait is not to be told.
+        _ = LibcProcess.write(2, &last, 1);
+        Redirect(2, to: 1);
     }
 
     /// <summary>In the spawned process: standard output is /dev/null from now on.</summary>
-    public static void ForgetOutput() => Redirect(1, to: 0, except: -1);
+    public static void ForgetOutput() => Redirect(1, to: 0);
 
     /// <summary>Files that this process makes from now on are its owner's alone.</summary>
     public static void KeepFilesPrivate() => _ = LibcProcess.umask(0x3f);
 
     // The runtime has made copies of it (PAL): each of them is replaced as well.
-    private static void Redirect(int descriptor, int to, int except)
+    private static void Redirect(int descriptor, int to)
     {
         FileIdentity? file = FileIdentity.OfDescriptor(descriptor);
         foreach (int copy in OpenDescriptors())
         {
-            if (copy != except && FileIdentity.OfDescriptor(copy) == file)
+            if (FileIdentity.OfDescriptor(copy) == file)
             {
                 _ = LibcProcess.dup2(to, copy);
             }
@@ -199,6 +196,17 @@ public static unsafe class ProcessSpawn
     // Whatever the caller left open without close-on-exec would otherwise live as long as the daemon: $(wg-quick up) would hang.
     private static void CloseOnExec(ReadOnlySpan<int> keep)
     {
+        // Where the kernel does it in one go (5.11), the listing below and the code that makes it are not needed.
+        if (LibcProcess.syscall(LibcProcess.SYS_close_range, 3, uint.MaxValue, LibcProcess.CLOSE_RANGE_CLOEXEC) == 0)
+        {
+            foreach (int descriptor in keep)
+            {
+                _ = LibcProcess.fcntl(descriptor, LibcProcess.F_SETFD, 0);
+            }
+
+            return;
+        }
+
         foreach (int descriptor in OpenDescriptors())
         {
             if (descriptor > 2)

@@ -198,6 +198,29 @@ longest_silence() { # file, first line
 	tail -n "+$2" "$1" | awk '/sec/ && !/sender|receiver/ { if ($5 + 0 == 0) { run++; if (run > most) most = run } else run = 0 } END { print most * 100 }'
 }
 
+# How long `wgsharp IF` takes with the package installed: by itself, and by way of its unit, beside what systemd takes for a shell in a unit of the same settings.
+# machines: debian
+# limit: 120
+# alone
+scenario_starts_through_its_unit() {
+	server debian
+	install_version 0.0.1
+	on vps sed -e '/^Exec/d; /^EnvironmentFile/d; /^Assert/d' -e 's|^Type=notify|&\nNotifyAccess=all\nExecStart=/bin/sh -c "systemd-notify --ready; exec sleep 100"|' \
+		/lib/systemd/system/wgsharp@.service | feed vps tee /etc/systemd/system/shell@.service >/dev/null
+	on vps systemctl daemon-reload
+	took "a shell's unit" "systemctl start --job-mode=ignore-dependencies shell@wg1" "systemctl stop shell@wg1" 400
+	took "wgsharp by itself" "wgsharp --service=never wg1" "ip link del wg1; while pidof wgsharp >/dev/null; do sleep 0.01; done" 250
+	took "wgsharp by its unit" "wgsharp wg1" "ip link del wg1; while [[ \$(systemctl is-active wgsharp@wg1) == @(active|deactivating) ]]; do sleep 0.01; done" 600
+}
+
+took() { # what, command, command that ends it, bound
+	local times
+	# shellcheck disable=SC2016  # for the machine's shell
+	times=$(on vps bash -c 'for i in {1..9}; do from=$(date +%s%N); eval "$1" >&2 || exit; echo $((($(date +%s%N) - from) / 1000000)); eval "$2" >&2; done' - "$2" "$3")
+	note "$1, ms: $(paste -sd ' ' <<<"$times")"
+	check "median" "$(sort -n <<<"$times" | sed -n 5p)" -le "$4"
+}
+
 # kill -9 twenty times in a row under iperf3, in either direction: the longest time without an answer to a ping, and without a byte of iperf3.
 # machines: debian
 # limit: 240

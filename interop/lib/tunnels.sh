@@ -118,8 +118,6 @@ set_up() {
 agrees() {
 	local rx tx peer_rx peer_tx before theirs after
 	quietly_await 5 "the counters of both ends agree" same_bytes
-	read -r rx tx <<<"$(transfer a wg0 "${pub[b]}")"
-	read -r peer_rx peer_tx <<<"$(transfer b wg0 "${pub[a]}")"
 	check "a received what b sent" "$rx" -eq "$peer_tx"
 	check "b received what a sent" "$tx" -eq "$peer_rx"
 	before=$(handshake_age a wg0 "${pub[b]}")
@@ -129,8 +127,8 @@ agrees() {
 	check "and" "$theirs" -le $((after + 1))
 }
 
+# Leaves them in rx, tx, peer_rx and peer_tx: read once more, a keepalive may have come between.
 same_bytes() {
-	local rx tx peer_rx peer_tx
 	read -r rx tx <<<"$(transfer a wg0 "${pub[b]}")"
 	read -r peer_rx peer_tx <<<"$(transfer b wg0 "${pub[a]}")"
 	[[ $rx == "$peer_tx" && $tx == "$peer_rx" ]]

@@ -518,7 +518,7 @@ scenario_forged_too_big_over_ipv6() { forgeries 6; }
 told_what_fits() { # host address bytes of headers, what fits
 	on "$1" ping -n -q -c 3 -i 0.3 -W 1 -M "do" -s $((1500 - $3)) "$2" >"$lab/ping" 2>&1 || true
 	demand "$1 pings $2 with 1500 bytes and DF; what it is told" "$(told_path "$1" "$2")" == "$4"
-	on "$1" ping -n -q -c 2 -i 0.2 -w 4 -M "do" -s $(($4 - $3)) "$2" >"$lab/ping" 2>&1 || true
+	on "$1" ping -n -q -c 2 -i 0.2 -W 4 -M "do" -s $(($4 - $3)) "$2" >"$lab/ping" 2>&1 || true
 	demand "$1 pings $2 with $4 bytes and DF" "$(grep -o '[0-9]* received' "$lab/ping")" == "2 received"
 }
 told_path() { on "$1" ip route get "$2" | grep -o ' mtu [0-9]*' | grep -o '[0-9]*' || echo nothing; }
@@ -526,7 +526,7 @@ told_path() { on "$1" ip route get "$2" | grep -o ' mtu [0-9]*' | grep -o '[0-9]
 # In IPv6 every sender is told, and ping counts what it is told as an answer: that is over with the first one.
 arrives_without_df() { # host address bytes of headers
 	[[ $2 != *:* ]] || on "$1" ping -n -q -c 1 -W 1 -M dont -s $((1500 - $3)) "$2" >"$lab/ping" 2>&1 || true
-	on "$1" ping -n -q -c 3 -i 0.2 -w 4 -M dont -s $((1500 - $3)) "$2" >"$lab/ping" 2>&1 || true
+	on "$1" ping -n -q -c 3 -i 0.2 -W 4 -M dont -s $((1500 - $3)) "$2" >"$lab/ping" 2>&1 || true
 	demand "$1 pings $2 with 1500 bytes without DF" "$(grep -o '[0-9]* received' "$lab/ping")" == "3 received"
 }
 

@@ -70,6 +70,158 @@ public sealed class PathMtuTests
         Assert.Equal(MtuOrigin.Route, path.Budget.Origin);
     }
 
+    // ---- events ----
+
+    [Fact]
+    public void What_an_answer_changes_is_published_at_once_and_counted()
+    {
+        PathMtu mtu = Confirmed(out Instant now);
+        Assert.Equal((1500, MtuOrigin.Probe, now, false), Of(mtu.Budget));
+        Assert.Equal((1, 1), (mtu.ProbesSent, mtu.ProbesAnswered));
+        Assert.Equal(1500, mtu.Budget.TellAbove);
+        mtu.NoteAnswered(77, now);
+        mtu.NoteRefused(77, now);
+        Assert.Equal((1, 1, 1500), (mtu.ProbesSent, mtu.ProbesAnswered, mtu.Budget.TellAbove));
+    }
+
+    [Fact]
+    public void A_plain_probe_that_cannot_leave_is_asked_no_more()
+    {
+        PathMtu mtu = Confirmed(out Instant now);
+        mtu.NoteTraffic(1560, now);
+        Assert.True(mtu.IsBusy && mtu.NextDeadline <= now);
+        Assert.Equal(int.MaxValue, mtu.Budget.TellAbove);
+        Assert.True(mtu.TryTakeProbe(now, out PathProbe probe));
+        Assert.Equal((1560, false), (probe.OuterSize, probe.DontFragment));
+        mtu.NoteRefused(probe.Id, now);
+        Assert.False(mtu.IsBusy);
+        mtu.TryTakeProbe(now, out _);
+        Assert.Equal(int.MaxValue, mtu.Budget.TellAbove);
+    }
+
+    [Fact]
+    public void What_is_under_way_ends_where_there_is_nobody_to_ask_and_begins_anew_where_there_is()
+    {
+        var searching = new PathMtu(MtuPolicy.Auto, isIPv6: false, 1500);
+        searching.NoteTraffic(1480, Begin);
+        Assert.True(searching.IsBusy);
+        searching.SetAskable(false, Begin);
+        Assert.False(searching.IsBusy);
+        Assert.Equal(Instant.Never, searching.NextDeadline);
+
+        PathMtu asking = Confirmed(out Instant now);
+        asking.NoteTraffic(1560, now);
+        asking.SetAskable(false, now);
+        Assert.False(asking.IsBusy);
+        asking.SetAskable(true, now);
+        Assert.Equal(PathMtu.FloorIPv4, asking.Budget.TellAbove);
+    }
+
+    [Fact]
+    public void The_same_route_again_disturbs_no_search_and_another_one_ends_it()
+    {
+        var mtu = new PathMtu(MtuPolicy.Auto, isIPv6: false, 1500);
+        mtu.NoteTraffic(1480, Begin);
+        mtu.NoteRouteMtu(1500, Begin);
+        Assert.True(mtu.IsBusy);
+        mtu.NoteRouteMtu(1400, Begin);
+        Assert.False(mtu.IsBusy);
+        Assert.Equal(PathMtu.FloorIPv4, mtu.Budget.TellAbove);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Who_contradicts_what_is_confirmed_is_asked_about_at_once_and_the_size_said_is_tried_next(bool byRoute)
+    {
+        var path = new SimulatedPath(1500);
+        path.Run(60);
+        path.Wanted = 0;
+        path.Run(2);
+        path.Probes.Clear();
+        path.Mtu = 1436;
+        if (byRoute)
+        {
+            path.Path.NoteRouteMtu(1436, path.Now);
+        }
+        else
+        {
+            path.Path.NoteTooBig(1436, path.Now);
+        }
+
+        Assert.True(path.Path.IsBusy);
+        Assert.Equal(1500, path.Budget.OuterMtu);
+        path.Run(10);
+        Assert.Equal([1500, 1436, 1444], path.Probes.Where(probe => probe.DontFragment).Select(probe => probe.OuterSize).Distinct());
+        Assert.Equal((1436, MtuOrigin.Probe), (path.Budget.OuterMtu, path.Budget.Origin));
+    }
+
+    [Theory]
+    [InlineData(575, 1500)]
+    [InlineData(576, 576)]
+    [InlineData(1492, 1492)]
+    [InlineData(1493, 1500)]
+    public void Fragments_say_something_from_the_floor_to_one_step_below_what_is_believed(int size, int expected)
+    {
+        var mtu = new PathMtu(MtuPolicy.Auto, isIPv6: false, 1500);
+        mtu.NoteFragments(size, Begin);
+        Assert.Equal((expected, expected), (mtu.Budget.OuterMtu, mtu.Budget.InboundMtu));
+    }
+
+    [Fact]
+    public void Fragments_make_a_search_worth_while_unless_more_is_confirmed()
+    {
+        var path = new SimulatedPath(1500) { AnswersEcho = false };
+        path.Run(20);
+        Assert.False(path.Path.IsBusy);
+        path.Wanted = 0;
+        path.Probes.Clear();
+        path.AnswersEcho = true;
+        path.Mtu = 1436;
+        path.Path.NoteFragments(1436, path.Now);
+        Assert.Equal(PathMtu.FloorIPv4, path.Budget.TellAbove);
+        path.Wanted = 1480;
+        path.Run(4);
+        Assert.Equal([1500, 1436, 1444], path.Probes.Where(probe => probe.DontFragment).Select(probe => probe.OuterSize).Distinct());
+
+        PathMtu confirmed = Confirmed(out Instant now);
+        confirmed.NoteFragments(1436, now);
+        Assert.Equal(1500, confirmed.Budget.TellAbove);
+    }
+
+    [Fact]
+    public void What_was_found_before_is_tried_when_the_top_has_failed()
+    {
+        var path = new SimulatedPath(1437);
+        path.Run(25);
+        int found = path.Budget.OuterMtu;
+        path.Probes.Clear();
+        path.Link = 1499;
+        path.Path.NoteRouteMtu(1499, path.Now);
+        path.Run(5);
+        Assert.Equal([1499, found], path.Probes.Where(probe => probe.DontFragment).Select(probe => probe.OuterSize).Distinct().Take(2));
+    }
+
+    [Fact]
+    public void A_black_hole_that_nobody_needs_to_avoid_any_more_is_none()
+    {
+        var path = new SimulatedPath(1400) { PassesFragments = false };
+        path.SecondsUntil(budget => budget.IsHard);
+        path.Mtu = 1500;
+        path.SecondsUntil(budget => budget.OuterMtu == 1500);
+        path.Run(2);
+        Assert.False(path.Budget.IsHard);
+    }
+
+    [Fact]
+    public void Answers_that_come_after_the_search_do_not_make_a_black_hole()
+    {
+        var path = new SimulatedPath(1500) { PassesFragments = false, Wanted = 1560, RoundTrip = TimeSpan.FromSeconds(25) };
+        path.Run(40);
+        Assert.True(path.Path.ProbesAnswered > 0);
+        Assert.False(path.Budget.IsHard);
+    }
+
     // ---- policies ----
 
     [Theory]
@@ -82,6 +234,8 @@ public sealed class PathMtuTests
         path.Path.NoteFragments(1396, path.Now);
         path.Path.NoteTooBig(1300, path.Now);
         path.Run(30);
+        path.Path.NoteTraffic(1480, path.Now);
+        Assert.False(path.Path.IsBusy);
         Assert.Empty(path.Probes);
         Assert.Equal(0, path.Told);
         Assert.Equal((expected, Enum.Parse<MtuOrigin>(origin), default(Instant), false), Of(path.Budget));
@@ -200,6 +354,21 @@ public sealed class PathMtuTests
         }
 
         Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - before) / paths.Length, 1, 512);
+    }
+
+    /// <summary>A path of 1500 bytes that its one probe, answered at this moment, has confirmed; whether fragments pass is not known.</summary>
+    private static PathMtu Confirmed(out Instant now)
+    {
+        var mtu = new PathMtu(MtuPolicy.Auto, isIPv6: false, 1500);
+        mtu.NoteTraffic(1480, Begin);
+        Assert.True(mtu.TryTakeProbe(Begin, out PathProbe probe));
+        Assert.False(mtu.TryTakeProbe(Begin, out _));
+        now = Begin + TimeSpan.FromMilliseconds(30);
+        mtu.NoteAnswered(probe.Id, now);
+        Assert.Equal(MtuOrigin.Probe, mtu.Budget.Origin);
+        Assert.False(mtu.TryTakeProbe(now, out _));
+        Assert.False(mtu.IsBusy);
+        return mtu;
     }
 
     private static (int OuterMtu, MtuOrigin Origin, Instant ConfirmedAt, bool IsHard) Of(PathBudget budget) =>

@@ -23,6 +23,7 @@ public sealed class ProbeScheduleTests
             Assert.True(schedule.TryProbe(now, out int size));
             Assert.Equal(1500, size);
             Assert.True(schedule.IsProbing(1500));
+            Assert.False(schedule.IsProbing(1400));
             Assert.False(schedule.HasDue(now));
             Assert.Equal(now + TimeSpan.FromSeconds(1), schedule.Due(waits: false));
             now += TimeSpan.FromSeconds(1);
@@ -35,6 +36,8 @@ public sealed class ProbeScheduleTests
         Assert.True(schedule.HasDue(now));
         Assert.True(schedule.TryProbe(now, out int next));
         Assert.Equal(1400, next);
+        schedule.Stop();
+        Assert.Equal((0, false), (schedule.LargestFailed, schedule.IsProbing(1400)));
     }
 
     [Fact]
@@ -90,7 +93,6 @@ public sealed class ProbeScheduleTests
         Assert.NotEqual(Instant.Never, schedule.Due(waits: false));
         schedule.Stop();
         Assert.Equal(Instant.Never, schedule.Due(waits: false));
-        Assert.Equal(0, schedule.LargestFailed);
     }
 
     [Fact]
@@ -105,8 +107,12 @@ public sealed class ProbeScheduleTests
         schedule.BeginSearch(1500, 576, likely: 1300);
         Assert.Equal(1444, SizeAfterTheTop());
         schedule.End(new PathEstimate(1500), Begin);
+        Assert.Equal((false, false), (schedule.IsArmed, schedule.SearchIsDue(Begin)));
         schedule.BeginSearch(1500, 576, likely: 1300);
         Assert.Equal(1300, SizeAfterTheTop());
+        schedule.End(new PathEstimate(1500), Begin);
+        schedule.SearchForHint(1436, Begin);
+        Assert.Equal((true, true), (schedule.IsArmed, schedule.SearchIsDue(Begin)));
 
         int SizeAfterTheTop()
         {

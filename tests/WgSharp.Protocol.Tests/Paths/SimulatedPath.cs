@@ -113,6 +113,7 @@ internal sealed class SimulatedPath
 
         while (Path.TryTakeProbe(Now, out PathProbe probe))
         {
+            Assert.InRange(probe.OuterSize, 1, PathMtu.MaxOuter);
             Probes.Add(probe);
             Assert.InRange(++probes, 0, 50);
             Send(probe);

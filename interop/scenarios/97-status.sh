@@ -106,6 +106,8 @@ scenario_status_shows_path_and_drops() {
 	on b wg set wg0 peer "${pub[a]}" allowed-ips fd00::1/128
 	no_answer a 192.168.241.2 4
 	check "packets from an address that is not the peer's" "$(value b 'i["dropped"]["source_not_allowed"]')" -eq 4
+	check "whose they were" "$(value b 'p["dropped"]')" == "{'source_not_allowed': 4}"
+	check "for people" "$(status_of b)" =~ 'dropped +source_not_allowed 4'
 	on a wg set wg0 peer "${pub[b]}" remove
 	on a wg set wg0 peer "${pub[b]}" endpoint 10.0.2.99:2 allowed-ips 192.168.241.2/32
 	no_answer a 192.168.241.2 5

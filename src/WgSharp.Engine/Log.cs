@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using WgSharp.Crypto;
+using WgSharp.Protocol;
 
 namespace WgSharp.Engine;
 

@@ -62,6 +62,7 @@ internal sealed partial class Device
             StagedPackets = peer.Staged.Count,
             HasLane = peer.SendShare is not null,
         };
+        DescribeDrops(peer, status);
         peer.HandshakeLog.Describe(status, keypairs.Next is { IsConfirmed: false }, now);
         if (peer.Path is { } path)
         {
@@ -69,6 +70,19 @@ internal sealed partial class Device
         }
 
         return status;
+    }
+
+    private static void DescribeDrops(Peer peer, PeerStatus status)
+    {
+        if (peer.Drops is { } drops)
+        {
+            status.Drops = DropCounters.Sum([drops]);
+        }
+
+        if (peer.Staged.PushedOut is var pushedOut and > 0)
+        {
+            status.AddDrops(DropReason.StagingFull, pushedOut);
+        }
     }
 
     private static void Describe(PeerPath path, PeerStatus status, Instant now)

@@ -22,6 +22,7 @@ public sealed class DropTests : FittedPathFixture
         lies = lies with { Header = lies.Header with { GsoType = VirtioNetHeader.GsoTcp6 } };
         WireFrame beyond = new(new VirtioNetHeader { Flags = VirtioNetHeader.NeedsCsum, CsumStart = 600, CsumOffset = 6 }, Good);
         AssertDrops("MalformedFrame 3", Plain(noPacket), lies, Plain(Good), beyond);
+        Assert.Equal("MalformedFrame 2", PeerOfA.Drops?.ToString()); // whose the first one is, nobody knows
         Assert.Equal([1], _udp.RunCounts);
 
         _udp.Mtu = 400;
@@ -41,6 +42,8 @@ public sealed class DropTests : FittedPathFixture
         _a.Apply(configuration, _moment);
         WireFrame nowhere = Plain(TunnelPair.Packet("10.0.0.1", "10.0.0.7", 10));
         AssertDrops("NoPeer 1, NoEndpoint 2", Plain(TunnelPair.Packet("10.0.0.1", "10.9.9.9", 10)), nowhere, Plain(Good), nowhere);
+        Assert.Equal("NoEndpoint 2", _a.Peers.Single(peer => peer.PublicKey == lost.PublicKey).Drops?.ToString());
+        Assert.Null(PeerOfA.Drops);
     }
 
     [Fact]
@@ -51,6 +54,7 @@ public sealed class DropTests : FittedPathFixture
         message.AsSpan(28, 4).Clear();
         message[28] = 4;
         AssertDrops("RoutingLoop 1", Plain(message));
+        Assert.Equal("RoutingLoop 1", PeerOfA.Drops?.ToString());
     }
 
     [Fact]
@@ -60,6 +64,7 @@ public sealed class DropTests : FittedPathFixture
         WireFrame super = OffloadBatches.Super(new Flow(), 3000, 1000);
         AssertDrops("SocketRefused 3", super);
         AssertDrops("nothing", Plain(Good));
+        Assert.Equal("SocketRefused 3", PeerOfA.Drops?.ToString());
     }
 
     // ---- in ----
@@ -111,6 +116,7 @@ public sealed class DropTests : FittedPathFixture
         Receive();
         Assert.Equal(3, _in.Drops[DropReason.SessionExpired]);
         Assert.Equal("SessionExpired 3, NotAuthentic 2, Replayed 2", _in.Drops.ToString());
+        Assert.Equal("SessionExpired 3, NotAuthentic 2, Replayed 2", PeerOfB.Drops?.ToString());
     }
 
     [Fact]
@@ -121,6 +127,7 @@ public sealed class DropTests : FittedPathFixture
         Assert.Equal(0, Arrive([])); // a keepalive
         Assert.Equal(1, Arrive(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 10)));
         Assert.Equal("MalformedPacket 1, SourceNotAllowed 1", _in.Drops.ToString());
+        Assert.Equal("MalformedPacket 1, SourceNotAllowed 1", PeerOfB.Drops?.ToString());
     }
 
     [Fact]
@@ -153,12 +160,54 @@ public sealed class DropTests : FittedPathFixture
         reply[20] = 0;
         Assert.Equal(0, Arrive(reply));
         Assert.Equal("nothing", _in.Drops.ToString());
+        Assert.True(_b.TryTakeWork(_moment, out Peer peer, out PeerWork work));
+        Assert.Same(PeerOfB, peer);
+        Assert.True(work.HasFlag(PeerWork.Path));
         Assert.True(path.Probes.TryTakeAnswer(out uint id, out InetAddress speaker));
         Assert.Equal(1u, id);
         Assert.Equal(TunnelPair.Address("10.0.0.1"), speaker);
     }
 
     // ---- both ----
+
+    [Fact]
+    public void A_peers_drops_are_told_of_it_and_those_that_were_pushed_out_with_them()
+    {
+        using var pair = new VirtualPair();
+        pair.Wire.Cut();
+        for (int i = 0; i < 130; i++)
+        {
+            pair.A.Send(1);
+        }
+
+        Assert.Equal("StagingFull 2", pair.A.Describe().Drops?.ToString());
+        pair.Wire.Mend();
+        pair.A.LosesData = true;
+        pair.Wire.AdvanceSeconds(30);
+        PeerStatus status = pair.A.Describe();
+        Assert.Equal("StagingFull 2, SocketRefused 128", status.Drops?.ToString());
+        Assert.Null(pair.B.Describe().Drops);
+
+        // A copy: what is told does not change afterwards.
+        pair.A.Send(1);
+        Assert.Equal(128, status.Drops![DropReason.SocketRefused]);
+        Assert.Equal(129, pair.A.Describe().Drops![DropReason.SocketRefused]);
+    }
+
+    [Fact]
+    public void Threads_that_drop_of_one_peer_at_once_lose_no_count()
+    {
+        const int Each = 20_000;
+        Parallel.For(0, 4, _ =>
+        {
+            for (int i = 0; i < Each; i++)
+            {
+                PeerOfA.NoteDropped(DropReason.NotAuthentic, 2);
+            }
+        });
+
+        Assert.Equal(4 * Each * 2, PeerOfA.Drops![DropReason.NotAuthentic]);
+    }
 
     [Fact]
     public void A_tunnel_adds_up_what_all_its_batches_and_the_staging_dropped()

@@ -136,19 +136,22 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
             Keypair keypair = run.Keypair!;
             if (!keypair.MayReceive(now) || !keypair.TryLease())
             {
-                batch.Drops.Add(DropReason.SessionExpired, run.Count);
+                batch.Drops.Add(keypair.Peer, DropReason.SessionExpired, run.Count);
                 continue;
             }
 
             Span<AeadPacket> packets = batch.Packets.AsSpan(run.FirstPacket, run.Count);
             keypair.ReceiveKey.Open(batch.Buffer, packets);
             keypair.Release();
+            int forged = 0;
             foreach (ref readonly AeadPacket packet in packets)
             {
-                if (!packet.Authentic)
-                {
-                    batch.Drops.Add(DropReason.NotAuthentic);
-                }
+                forged += packet.Authentic ? 0 : 1;
+            }
+
+            if (forged > 0)
+            {
+                batch.Drops.Add(keypair.Peer, DropReason.NotAuthentic, forged);
             }
         }
     }
@@ -162,14 +165,15 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
         {
             ref readonly InboundRun run = ref batch.InboundRuns[r];
             Span<AeadPacket> packets = batch.Packets.AsSpan(run.FirstPacket, run.Count);
-            int accepted = AcceptCounters(packets, run.Keypair!.ReplayWindow, batch.Drops);
+            Keypair keypair = run.Keypair!;
+            int accepted = AcceptCounters(packets, keypair, batch.Drops);
             if (accepted == 0)
             {
                 continue;
             }
 
             ref readonly DatagramTrain train = ref batch.Trains[run.Train];
-            Peer peer = run.Keypair.Peer;
+            Peer peer = keypair.Peer;
             if (peer.Learn(train.Source, train.LocalAddress, train.LocalInterface) && device.TakesNotes && peer.IsMoveNew())
             {
                 link.QueueWork(peer, PeerWork.Moved);
@@ -182,7 +186,7 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
 
             (long bytes, bool carriesData) = AcceptContents(batch, packets, peer, train.TrafficClass, allowedIps);
             TakePathMatters(batch, packets, peer, now);
-            link.QueueWork(peer, peer.NoteReceived(run.Keypair, accepted, bytes, carriesData, now));
+            link.QueueWork(peer, peer.NoteReceived(keypair, accepted, bytes, carriesData, now));
         }
 
         batch.InboundRuns.AsSpan(0, batch.RunCount).Clear();
@@ -190,8 +194,9 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
     }
 
     /// <summary>What is not accepted has no content any more.</summary>
-    private static int AcceptCounters(Span<AeadPacket> packets, ReplayWindow window, DropCounters drops)
+    private static int AcceptCounters(Span<AeadPacket> packets, Keypair keypair, DropCounters drops)
     {
+        ReplayWindow window = keypair.ReplayWindow;
         int authentic = 0;
         int accepted = 0;
         lock (window.Lock)
@@ -207,7 +212,7 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
 
         if (accepted != authentic)
         {
-            drops.Add(DropReason.Replayed, authentic - accepted);
+            drops.Add(keypair.Peer, DropReason.Replayed, authentic - accepted);
         }
 
         return accepted;
@@ -234,13 +239,13 @@ internal sealed class InboundPath(TunnelIo io, Device device, TunnelLink link, H
             Span<byte> content = batch.Buffer.AsSpan(packet.Offset, length);
             if (!IpPacket.TryParse(content, out IpPacket inner))
             {
-                batch.Drops.Add(DropReason.MalformedPacket);
+                batch.Drops.Add(peer, DropReason.MalformedPacket);
                 continue;
             }
 
             if (!ReferenceEquals(allowedIps.Lookup(inner.Source), peer))
             {
-                batch.Drops.Add(DropReason.SourceNotAllowed);
+                batch.Drops.Add(peer, DropReason.SourceNotAllowed);
                 continue;
             }
 

@@ -85,7 +85,7 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
             OutboundRuns.Append(batch, first, in route, link.Refusals, now);
             if (result == SplitResult.Malformed)
             {
-                batch.Drops.Add(DropReason.MalformedFrame);
+                batch.Drops.Add(route.Peer, DropReason.MalformedFrame);
             }
             else if (result == SplitResult.NoRoom)
             {
@@ -123,7 +123,7 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
         switch (fit)
         {
             case FrameFit.Dropped:
-                batch.Drops.Add(DropReason.TooBig);
+                batch.Drops.Add(route.Peer, DropReason.TooBig);
                 return SplitResult.Whole;
             case FrameFit.Fragmented:
                 return GsoSplitter.AppendFragments(batch, bytes, in header, position.MaxInner, route.Padding, ref position);
@@ -146,9 +146,16 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
         route = default;
         Peer? peer = allowedIps.Lookup(packet.Destination);
         Endpoint? endpoint = peer?.Endpoint;
-        if (peer is null || endpoint is null)
+        if (peer is null)
         {
-            batch.Drops.Add(peer is null ? DropReason.NoPeer : DropReason.NoEndpoint);
+            batch.Drops.Add(DropReason.NoPeer);
+            _unreachable.Report(content, now);
+            return false;
+        }
+
+        if (endpoint is null)
+        {
+            batch.Drops.Add(peer, DropReason.NoEndpoint);
             _unreachable.Report(content, now);
             return false;
         }
@@ -156,7 +163,7 @@ internal sealed class OutboundPath(TunnelIo io, Device device, TunnelLink link, 
         if (RoutingLoop.IsOwnMessage(content, in packet, peer, endpoint)
             || !RoutingLoop.TryHopLimit(content, in packet, out byte hopLimit))
         {
-            batch.Drops.Add(DropReason.RoutingLoop);
+            batch.Drops.Add(peer, DropReason.RoutingLoop);
             ReportLoop(peer, endpoint, now);
             return false;
         }

@@ -131,7 +131,7 @@ internal sealed class RunSender(IUdpSocket udp, TunnelLink link, ILogger log)
             bool sent = run.Outcome == SendOutcome.Sent;
             if (!sent)
             {
-                batch.Drops.Add(DropReason.SocketRefused, run.Count);
+                batch.Drops.Add(peer, DropReason.SocketRefused, run.Count);
             }
 
             bool carriesData = sent && run.Length > run.Count * MessageSize.Keepalive;

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using WgSharp.Engine;
 using WgSharp.Engine.Offload;
+using WgSharp.Protocol;
 
 namespace WgSharp.Linux;
 

@@ -45,6 +45,7 @@ internal sealed class Peer
     private volatile Endpoint? _endpoint;
 
     private object? _sendShare;
+    private DropCounters? _drops;
 
     /// <summary>Written by the control loop, read by any thread.</summary>
     private volatile bool _isNoted;
@@ -229,6 +230,22 @@ internal sealed class Peer
 
     /// <summary>Outbound, after staging: is a handshake to be asked for now? False while one is under way (REKEY_TIMEOUT), so that a burst asks once.</summary>
     public bool WantsHandshake(Instant now) => !_isRemoved && _activity.WantsHandshake(now);
+
+    /// <summary>What was dropped on its way to the peer or from it, but for what was pushed out of <see cref="Staged"/>; null: nothing.</summary>
+    public DropCounters? Drops => Volatile.Read(ref _drops);
+
+    /// <summary>Either way, after something was dropped. The counters are made with the first: most peers never lose anything.</summary>
+    public void NoteDropped(DropReason reason, long count)
+    {
+        DropCounters? drops = Drops;
+        if (drops is null)
+        {
+            var made = new DropCounters();
+            drops = Interlocked.CompareExchange(ref _drops, made, null) ?? made;
+        }
+
+        drops.AddShared(reason, count);
+    }
 
     /// <summary>Adds flags.</summary>
     /// <returns>True if there were none: the peer is to be queued.</returns>

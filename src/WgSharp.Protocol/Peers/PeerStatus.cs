@@ -66,6 +66,11 @@ internal sealed class PeerStatus
     /// <summary>Packets that wait for a session.</summary>
     public int StagedPackets { get; set; }
 
+    /// <summary>What was dropped on its way there or from there; null: nothing.</summary>
+    public DropCounters? Drops { get; set; }
+
+    public void AddDrops(DropReason reason, long count) => (Drops ??= new DropCounters()).Add(reason, count);
+
     // ---- the path ----
 
     /// <summary>Bytes of an outer packet; 0: nothing was sent there yet.</summary>

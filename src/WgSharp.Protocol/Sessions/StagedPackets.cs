@@ -93,6 +93,7 @@ internal sealed class StagingBudget(int limit = StagingBudget.DefaultLimit)
     /// <summary>The lock is held. Removes a packet that a younger one needs the place of.</summary>
     internal void PushOut(int index)
     {
+        _slots[index].Owner.NotePushedOut();
         Remove(index);
         Volatile.Write(ref _pushedOut, _pushedOut + 1);
     }
@@ -200,6 +201,7 @@ internal sealed class StagedPackets(StagingBudget budget)
     /// <summary>Written under the lock, read by anyone.</summary>
     private volatile int _count;
 
+    private long _pushedOut;
     private bool _closed;
 
     /// <summary>Written by the control loop, read by anyone: packets that were taken out are not on the wire yet.</summary>
@@ -209,6 +211,9 @@ internal sealed class StagedPackets(StagingBudget budget)
     public bool IsEmpty => _count == 0;
 
     public int Count => _count;
+
+    /// <summary>Any thread: packets that went because a bound was reached.</summary>
+    public long PushedOut => Volatile.Read(ref _pushedOut);
 
     /// <summary>Something stands before a packet that comes now: staged packets, or such as were taken out and are not sent yet.</summary>
     public bool ComeFirst => _count > 0 || _draining;
@@ -287,4 +292,7 @@ internal sealed class StagedPackets(StagingBudget budget)
 
     /// <summary>Called by the budget, which holds the lock.</summary>
     internal void ChangeCount(int change) => _count += change;
+
+    /// <summary>Called by the budget, which holds the lock.</summary>
+    internal void NotePushedOut() => Volatile.Write(ref _pushedOut, _pushedOut + 1);
 }

@@ -1,4 +1,3 @@
-using WgSharp.Engine;
 using WgSharp.Protocol;
 using WgSharp.Status;
 
@@ -14,7 +13,7 @@ internal sealed record Metric(string Name, string Type, string Help)
 {
     public Func<InterfaceStatus, IEnumerable<Sample>>? OfInterface { get; private init; }
 
-    public Func<PeerStatus, Sample?>? OfPeer { get; private init; }
+    public Func<PeerStatus, IEnumerable<Sample>>? OfPeer { get; private init; }
 
     /// <summary>All there are, in the order in which they are told. The names are promised: dashboards and alerts are made of them.</summary>
     public static IReadOnlyList<Metric> All { get; } =
@@ -51,9 +50,14 @@ internal sealed record Metric(string Name, string Type, string Help)
         OfPeers("wgsharp_peer_handshake_attempts", "gauge", "Handshake initiations sent since there was a session.", p => p.HandshakeAttempts),
         new("wgsharp_peer_trouble", "gauge", "Why there is no session with the peer; only where something is known.")
         {
-            OfPeer = p => p.Trouble == HandshakeTrouble.None ? null : new Sample(1, $"kind=\"{Words<HandshakeTrouble>.Of(p.Trouble)}\""),
+            OfPeer = p => p.Trouble == HandshakeTrouble.None ? [] : [new Sample(1, $"kind=\"{Words<HandshakeTrouble>.Of(p.Trouble)}\"")],
         },
         OfPeers("wgsharp_peer_staged_packets", "gauge", "Packets that wait for a session with the peer.", p => p.StagedPackets),
+        new("wgsharp_peer_dropped_packets_total", "counter", "Packets, and messages, that were dropped on their way to the peer or from it, by reason; only reasons that there were.")
+        {
+            OfPeer = p => p.Drops is not { } drops ? []
+                : Words<DropReason>.Values.Where(reason => drops[reason] > 0).Select(reason => new Sample(drops[reason], $"reason=\"{Words<DropReason>.Of(reason)}\"")),
+        },
         OfPeers("wgsharp_peer_path_mtu_bytes", "gauge", "What the path to the peer is known to take, outer headers included.", p => p.PathMtu == 0 ? null : p.PathMtu),
         OfPeers("wgsharp_peer_path_fragments_lost", "gauge", "Whether fragments do not arrive (1).", p => p.PathMtu == 0 ? null : p.AreFragmentsLost ? 1 : 0),
         OfPeers("wgsharp_peer_lane", "gauge", "Whether the peer has a socket of its own, because it is behind a full link (1).", p => p.HasLane ? 1 : 0),
@@ -68,5 +72,5 @@ internal sealed record Metric(string Name, string Type, string Help)
     private static Metric Counter(string name, string help, Func<InterfaceStatus, double> of) => new(name, "counter", help) { OfInterface = s => [new Sample(of(s))] };
 
     private static Metric OfPeers(string name, string type, string help, Func<PeerStatus, double?> of) =>
-        new(name, type, help) { OfPeer = p => of(p) is { } value ? new Sample(value) : null };
+        new(name, type, help) { OfPeer = p => of(p) is { } value ? [new Sample(value)] : [] };
 }

@@ -59,7 +59,7 @@ internal sealed class MetricsText(IReadOnlyList<InterfaceStatus> interfaces)
 
                 foreach (PeerStatus peer in metric.OfPeer is null ? [] : status.Peers)
                 {
-                    if (metric.OfPeer!(peer) is { } sample)
+                    foreach (Sample sample in metric.OfPeer!(peer))
                     {
                         yield return Line(metric, $"{labels},public_key=\"{peer.PublicKey}\"", sample);
                     }

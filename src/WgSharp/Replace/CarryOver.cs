@@ -29,7 +29,7 @@ internal sealed class CarryOver(IMachine machine, string name, bool peerByPeer)
         {
             if (machine.Run(step.Program, step.Arguments, step.Input) is { Succeeded: false } refused)
             {
-                return $"{name} cannot be as it was ({step.Program} {string.Join(' ', step.Arguments.Take(4))}): {refused.Complaint}";
+                return $"it cannot be as it was ({step.Program} {string.Join(' ', step.Arguments.Take(4))}): {refused.Complaint}";
             }
         }
 

@@ -129,9 +129,25 @@ internal static class StatusJson
         WriteRate(json, "received_bytes_per_second", view.RxRate);
         WriteRate(json, "sent_bytes_per_second", view.TxRate);
         json.WriteNumber("staged_packets", peer.StagedPackets);
+        WriteDrops(json, peer);
         WriteSession(json, peer);
         WriteHandshake(json, peer);
         WritePath(json, peer);
+        json.WriteEndObject();
+    }
+
+    /// <summary>Only what there was: seventeen zeros for each of many thousand peers tell nobody anything.</summary>
+    private static void WriteDrops(Utf8JsonWriter json, PeerStatus peer)
+    {
+        json.WriteStartObject("dropped");
+        foreach (DropReason reason in peer.Drops is null ? [] : Words<DropReason>.Values)
+        {
+            if (peer.Drops![reason] is var count and > 0)
+            {
+                json.WriteNumber(Words<DropReason>.Of(reason), count);
+            }
+        }
+
         json.WriteEndObject();
     }
 

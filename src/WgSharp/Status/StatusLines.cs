@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using WgSharp.Crypto;
-using WgSharp.Engine;
 using WgSharp.Protocol;
 
 namespace WgSharp.Status;
@@ -72,6 +71,8 @@ internal static class StatusLines
         new("probing", p => p.IsProbing ? 1 : 0, (p, v) => p.IsProbing = v != 0),
         new("unsegmented_from", p => p.UnsegmentedFrom, (p, v) => p.UnsegmentedFrom = (int)v),
         new("lane", p => p.HasLane ? 1 : 0, (p, v) => p.HasLane = v != 0),
+        .. Words<DropReason>.Values.Select(reason => new NumberLine<PeerStatus>(
+            "drop_" + Words<DropReason>.Of(reason), p => p.Drops?[reason] ?? 0, (p, v) => p.AddDrops(reason, v))),
     ];
 
     /// <summary>An interface's lines, without its peers'.</summary>

@@ -59,14 +59,16 @@ internal sealed class StatusText(bool colour, int columns = int.MaxValue)
 
         yield return Row("process", $"{Bytes(status.ResidentBytes)} resident, {Bytes(status.HeapBytes)} of objects; {status.Tasks} threads; {Seconds(status.ProcessorTime)} of processor time");
         yield return Row("waiting", $"{Count(tunnel.StagedPackets, "packet")} for sessions ({Bytes(tunnel.StagedBytes)}), {Count(tunnel.HandshakesWaiting, "handshake message")}; {Count(tunnel.Lanes, "lane")} in use");
-        IEnumerable<string> drops = Words<DropReason>.Values.Where(reason => tunnel.Drops[reason] > 0).Select(reason => $"{Words<DropReason>.Of(reason)} {tunnel.Drops[reason]}");
-        yield return Row("dropped", string.Join(", ", drops) is { Length: > 0 } some ? some : "nothing");
+        yield return Row("dropped", Dropped(tunnel.Drops) is { Length: > 0 } some ? some : "nothing");
         if (tunnel.StrangerCount > 0)
         {
             string last = tunnel.StrangerKey is { } key ? $"; the last {Ago(tunnel.StrangerAge)} by {key} from {tunnel.StrangerSource}" : string.Empty;
             yield return Row("strangers", Paint(Red, $"{Count(tunnel.StrangerCount, "initiation")} of unknown keys{last}"));
         }
     }
+
+    private static string Dropped(DropCounters drops) =>
+        string.Join(", ", Words<DropReason>.Values.Where(reason => drops[reason] > 0).Select(reason => $"{Words<DropReason>.Of(reason)} {drops[reason]}"));
 
     // ---- a few peers ----
 
@@ -78,6 +80,11 @@ internal sealed class StatusText(bool colour, int columns = int.MaxValue)
         yield return Row("path", Path(peer));
         yield return Row("traffic", $"received {Bytes(peer.RxBytes)}{Rate(view.RxRate)}, sent {Bytes(peer.TxBytes)}{Rate(view.TxRate)}"
             + (peer.StagedPackets > 0 ? $"; {Count(peer.StagedPackets, "packet")} waiting" : string.Empty));
+        if (peer.Drops is { } drops)
+        {
+            yield return Row("dropped", Dropped(drops));
+        }
+
         if (peer.Trouble != HandshakeTrouble.None)
         {
             yield return Row("trouble", Paint(Red, Trouble(peer)));

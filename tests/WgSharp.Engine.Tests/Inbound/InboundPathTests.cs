@@ -76,9 +76,38 @@ public sealed class InboundPathTests : DataPathFixture
         Assert.Equal(2, Take());
         Assert.Equal([packets[1], packets[0], packets[2]], _tunB.Written);
         Assert.Equal(before + (2 * (128 + 32)), RxBytes());
+        Assert.Equal("Replayed 1", _in.Drops.ToString());
+    }
+
+    [Fact]
+    public void Of_a_peer_that_loses_nothing_no_losses_are_kept()
+    {
+        Put(EndpointA, Sealed(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 100)), Sealed([]));
+        Take();
+        Assert.Null(PeerOfB.Drops);
+    }
+
+    [Theory]
+    [InlineData(true, Readiness.Woken)]
+    [InlineData(false, Readiness.None)]
+    public void What_routers_say_of_datagrams_wakes_the_control_loop(bool reports, Readiness seen)
+    {
+        _udp.HasPathReports = reports;
+        Assert.Equal(IoStatus.WouldBlock, _inbound.Receive(_in));
+        Assert.Equal(seen, _waiter.Wait(default));
     }
 
     // ---- trains and runs ----
+
+    [Fact]
+    public void Neighbours_of_one_session_are_one_run_and_trains_are_not_joined()
+    {
+        Put(EndpointA, Sealed([]), Sealed([]), Sealed([]));
+        Put(EndpointA, Sealed([]));
+        DatagramCursor cursor = default;
+        Assert.False(_inbound.Classify(_in, ref cursor, _moment.Now));
+        Assert.Equal([3, 1], _in.InboundRuns.Take(_in.RunCount).Select(run => run.Count));
+    }
 
     [Fact]
     public void Of_two_trains_in_one_batch_each_has_its_own_source_and_congestion_mark_and_the_last_is_where_the_peer_is()

@@ -108,7 +108,15 @@ internal static class StatusExample
         }
     }
 
-    private static PeerStatus Active() => new()
+    private static PeerStatus Active()
+    {
+        PeerStatus peer = Sending();
+        peer.AddDrops(DropReason.Replayed, 1);
+        peer.AddDrops(DropReason.SocketRefused, 3);
+        return peer;
+    }
+
+    private static PeerStatus Sending() => new()
     {
         PublicKey = Key(1),
         HasPresharedKey = true,

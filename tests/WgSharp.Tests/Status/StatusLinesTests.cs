@@ -21,6 +21,10 @@ public class StatusLinesTests
         foreach (PeerStatus peer in told.Peers)
         {
             StatusExample.FillWithSomething(peer);
+            foreach (DropReason reason in Enum.GetValues<DropReason>())
+            {
+                peer.AddDrops(reason, 200 + (int)reason);
+            }
         }
 
         InterfaceStatus heard = StatusClient.Read(new StringReader(StatusExample.Answer(told)), "wg0");
@@ -98,6 +102,7 @@ public class StatusLinesTests
         Tunnel = Values(status.Tunnel),
         Drops = status.Tunnel.Drops.ToString(),
         Peers = status.Peers.Select(Values),
+        DropsOfPeers = status.Peers.Select(peer => peer.Drops?.ToString()),
     });
 
     private static Dictionary<string, string?> Values(object of) => of.GetType().GetProperties()

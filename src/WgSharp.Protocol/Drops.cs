@@ -1,7 +1,7 @@
-namespace WgSharp.Engine;
+namespace WgSharp.Protocol;
 
 /// <summary>Why the data path dropped a packet. A super-packet that is dropped whole counts once, and so does a datagram.</summary>
-public enum DropReason
+internal enum DropReason
 {
     // ---- out ----
 
@@ -60,9 +60,10 @@ public enum DropReason
 }
 
 /// <summary>
-/// How much was dropped, by reason. Each batch has its own, written by whichever thread works on the batch; anybody may read, and adds them up.
+/// How much was dropped, by reason. Each batch has its own, written by whichever thread works on the batch, and so has each peer that something was dropped of;
+/// anybody may read, and adds them up.
 /// </summary>
-public sealed class DropCounters
+internal sealed class DropCounters
 {
     private readonly long[] _counts = new long[Enum.GetValues<DropReason>().Length];
 
@@ -70,6 +71,16 @@ public sealed class DropCounters
 
     /// <summary>One thread at a time: no locked addition.</summary>
     public void Add(DropReason reason, long count = 1) => Volatile.Write(ref _counts[(int)reason], _counts[(int)reason] + count);
+
+    /// <summary>The same, and of whose.</summary>
+    public void Add(Peer peer, DropReason reason, long count = 1)
+    {
+        Add(reason, count);
+        peer.NoteDropped(reason, count);
+    }
+
+    /// <summary>Any number of threads at a time.</summary>
+    public void AddShared(DropReason reason, long count) => Interlocked.Add(ref _counts[(int)reason], count);
 
     /// <summary>Adds up what others counted.</summary>
     public static DropCounters Sum(IEnumerable<DropCounters> all)

@@ -406,6 +406,62 @@ scenario_doctor_routes() {
 	mend
 }
 
+# Tunnels that are up, too: strict reverse path filters stop what comes, and it comes again after the doctor's command. The endpoint is beyond the default
+# route, or the way back to it would not lead through the tunnel.
+# limit: 300
+scenario_doctor_routes_of_a_living_tunnel() {
+	local afar=198.51.100.7
+	new_key a
+	new_key b
+	admit
+	host peer wgsharp
+	on "$patient" ip link set eth0.end netns "${holder[peer]}"
+	on peer ip link set eth0.end up
+	on peer ip address add 10.0.0.254/24 dev eth0.end
+	on peer ip address add 192.0.2.2/32 dev lo
+	on peer ip address add "$afar/32" dev lo
+	up peer wg0 <<-END
+		[Interface]
+		PrivateKey = ${key[b]}
+		ListenPort = 51820
+		Address = 10.7.0.2/24
+		[Peer]
+		PublicKey = ${pub[a]}
+		AllowedIPs = 10.7.0.1/32
+	END
+
+	takes_everything
+	sed -i 's/^Endpoint.*/Endpoint = 192.0.2.2:51820/' "$lab/$patient/wg0.conf"
+	quick "$patient" up wg0
+	on "$patient" sysctl -q net.ipv4.conf.eth0.rp_filter=1
+	pings "$patient" "$afar"
+	healthy "a tunnel for everything, and a strict filter"
+	on "$patient" sysctl -q net.ipv4.conf.all.src_valid_mark=0
+	no_answer "$patient" "$afar"
+	finds "somebody has taken the filter its knowledge of marks" fault src-valid-mark
+	mend
+	pings "$patient" "$afar"
+	down "$patient" wg0
+	quietly_await 5 "down" gone "$patient" wg0
+
+	prescribe 'Table = off'
+	sed -i -e 's/^AllowedIPs.*/AllowedIPs = 0.0.0.0\/0/' -e 's/^Endpoint.*/Endpoint = 192.0.2.2:51820/' "$lab/$patient/wg0.conf"
+	quick "$patient" up wg0
+	pings "$patient" 10.7.0.2
+	pings peer 10.7.0.1 1 -I "$afar"
+	healthy "Table = off, and no strict filter on this interface"
+	on "$patient" sysctl -q net.ipv4.conf.wg0.rp_filter=1
+	no_answer peer 10.7.0.1 1 -I "$afar"
+	finds "with one" warning rp-filter
+	mend
+	pings peer 10.7.0.1 1 -I "$afar"
+	on "$patient" sysctl -q net.ipv4.conf.all.rp_filter=1
+	on "$patient" ip route add default dev wg0 table 7
+	on "$patient" ip rule add from 10.7.0.1 table 7
+	healthy "a strict filter, and a rule that leads back"
+	pings peer 10.7.0.1 1 -I "$afar"
+}
+
 # ---- port and MTU ----------------------------------------------------------------------------------------------
 
 # A port that another program has; MTUs.
@@ -479,14 +535,14 @@ no_link() { ! on "$patient" test -e /sys/class/net/wg0; }
 # ---- a server --------------------------------------------------------------------------------------------------
 
 # A server that boots: systemd's drop-in decides what wg-quick's unit starts. Healthy before and while the tunnel is up; without the drop-in the doctor
-# says so, makes it by its own command, and the unit works.
-# machines: debian
+# says so, makes it by its own command, and the unit works. The daemon is killed: openresolv goes on to name the tunnel's resolver.
+# machines: openresolv
 # limit: 300
 scenario_doctor_on_a_server() {
 	host peer none
 	host vps wgsharp
 	link peer:eth0 10.0.0.2/24 vps:eth0 -
-	disk vps debian
+	disk vps openresolv
 	network vps <<<"eth0 10.0.0.1/24 10.0.0.2"
 	boot vps
 	new_key vps
@@ -504,11 +560,25 @@ scenario_doctor_on_a_server() {
 	says '0 Healthy.'
 	says '0 Healthy.' wg0
 	on vps systemctl stop wg-quick@wg0
+
+	on vps sed -i '/^\[Peer\]/i DNS = 10.7.0.2' /etc/wireguard/wg0.conf
+	on vps systemctl start wg-quick@wg0 || fail "wg-quick@wg0: $(on vps journalctl -b -u wg-quick@wg0)"
+	check "resolver" "$(on vps cat /etc/resolv.conf)" =~ 'nameserver 10.7.0.2'
+	says '0 Healthy.'
+	on vps pkill -KILL -x wgsharp
+	await 5 "the interface is gone" vps_lost_it
+	says '^3 warning +leftover-dns +wg0 is gone, and its DNS is not'
+	note "$answer"
+	on vps sh -ec "$(sed -n 's/^ *-> //p' <<<"$answer")"
+	check "resolvers left" "$(on vps cat /etc/resolv.conf | occurrences nameserver)" == 0
+	says '0 Healthy.'
+
 	on vps sh -c 'umount /dev/net/tun && rm -f /dev/net/tun'
 	answer=$(on vps setpriv --bounding-set -mknod --inh-caps -mknod wgsharp doctor 2>&1) || status=$?
 	check "without /dev/net/tun" "$status $answer" =~ '^1 fault +tun-node '
 	note "$answer"
 }
+vps_lost_it() { ! on vps test -e /sys/class/net/wg0; }
 says() { # pattern [words...]
 	status=0
 	answer=$(on vps wgsharp doctor "${@:2}" 2>&1) || status=$?

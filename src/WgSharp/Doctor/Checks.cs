@@ -49,6 +49,7 @@ internal static class Checks
         new("leftover-rules", "policy rules of a tunnel that is gone", LeftoverChecks.Rules),
         new("leftover-nft", "nft tables of a tunnel that is gone", LeftoverChecks.NftTables),
         new("leftover-iptables", "iptables rules of a tunnel that is gone", LeftoverChecks.IptablesRules),
+        new("leftover-dns", "resolvers of a tunnel that is gone", LeftoverChecks.Resolvers),
         new("leftover-socket", "control sockets that nobody serves", LeftoverChecks.Sockets),
     ];
 

@@ -86,6 +86,31 @@ internal static class LeftoverChecks
         }
     }
 
+    /// <summary>
+    /// DNS = of wg-quick goes through resolvconf, which keeps it under the interface's name, "tun." before it where the order of interfaces has such a line; and
+    /// goes on to answer with a resolver that nobody reaches any more. (systemd-resolved forgets it with the interface.)
+    /// </summary>
+    public static IEnumerable<Complaint> Resolvers(Examination examination)
+    {
+        IMachine machine = examination.Machine;
+
+        // openresolv since 3.13, openresolv before, Debian's resolvconf.
+        string[] records = ["/run/resolvconf/keys", "/run/resolvconf/interfaces", "/run/resolvconf/interface"];
+        foreach (string record in records.SelectMany(machine.Entries).Select(path => path[(path.LastIndexOf('/') + 1)..]).Distinct())
+        {
+            if (Owner(record) is { } name && !IsThere(examination, name))
+            {
+                yield return Complaint.Warning(
+                    null, $"{name} is gone, and its DNS is not: names are still asked of what was reached through it.", Mend.By($"resolvconf -d {record}"));
+            }
+        }
+
+        // Other programs' records are nothing to us: it is one of wg-quick's if there is a configuration of that name.
+        string? Owner(string record) => new[] { record, record[(record.IndexOf('.', StringComparison.Ordinal) + 1)..] }.FirstOrDefault(IsTunnel);
+
+        bool IsTunnel(string name) => machine.Exists($"/etc/wireguard/{name}.conf") || examination.Tunnels.Any(tunnel => tunnel.File is not null && tunnel.Name == name);
+    }
+
     /// <summary>Of the two rules that wg-quick makes for a default route, those that are there.</summary>
     internal static IReadOnlyList<Rule> ParseRules(ProgramResult shown)
     {

@@ -330,6 +330,26 @@ public class ChecksTests
         Assert.All(findings, finding => Assert.Contains("wg2", finding.Complaint.Wrong, StringComparison.Ordinal));
     }
 
+    [Theory]
+    [InlineData("keys/wg0", "resolvconf -d wg0")]
+    [InlineData("interfaces/wg0", "resolvconf -d wg0")]
+    [InlineData("interface/tun.wg0", "resolvconf -d tun.wg0")]
+    [InlineData("interface/tun.wg.0", "resolvconf -d tun.wg.0")]
+    [InlineData("keys/wg1", null)]
+    [InlineData("keys/eth0.dhcp", null)]
+    [InlineData("keys/wg7", null)]
+    public void Resolvers_are_left_over_when_their_interface_is_gone(string record, string? command)
+    {
+        _machine.Programs["ip -o -d link"] = new ProgramResult(0, "4: wg1: <POINTOPOINT> mtu 1420 qdisc noop \\    link/none \\    tun \n");
+        _machine.Files["/etc/wireguard/wg1.conf"] = string.Empty;
+        _machine.Files["/etc/wireguard/wg.0.conf"] = string.Empty;
+        _machine.Files[$"/run/resolvconf/{record}"] = "nameserver 10.7.0.2\n";
+
+        Finding? finding = Examine().SingleOrDefault();
+
+        Assert.Equal(command, finding?.Complaint.Mend.Command);
+    }
+
     [Fact]
     public void A_parameter_that_is_not_this_machines_to_set_is_to_be_set_elsewhere()
     {

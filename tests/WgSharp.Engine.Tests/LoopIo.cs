@@ -90,6 +90,8 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
     /// <summary>What becomes of a run; null: it is sent.</summary>
     public Func<OutboundRun, SendOutcome>? Outcome { get; set; }
 
+    public bool HasPathReports { get; set; }
+
     public List<int> RunCounts { get; } = new(MaxTrains);
 
     public List<int> RunLengths { get; } = new(MaxTrains);
@@ -109,7 +111,10 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
 
     public void Corrupt(int offset) => _bytes[offset] ^= 1;
 
-    public ushort Open(ushort port, uint fwmark) => port;
+    /// <summary>The port that is had of the one that is asked for.</summary>
+    public Func<ushort, ushort> Opens { get; set; } = port => port;
+
+    public ushort Open(ushort port, uint fwmark) => Opens(port);
 
     public void Try(ushort port, uint fwmark)
     {

@@ -7,15 +7,13 @@ namespace WgSharp.Engine.Outbound;
 /// <summary>What the control loop sends of transport messages: staged packets and keepalives. Control loop only.</summary>
 internal sealed class StagedSender(TunnelIo io, TunnelLink link, RunSender sender)
 {
-    /// <summary>Runs in a portion of staged packets: one whole one of equal packets, or two packets that differ.</summary>
+    /// <summary>Runs in a portion of staged packets: one whole one of equal packets and what follows it, or two packets that differ.</summary>
     private const int PortionRuns = 2;
-
-    private const int PortionPackets = 128;
 
     private readonly PathBudgets _budgets = new(io.Udp, link);
 
-    /// <summary>Nothing is read into it.</summary>
-    private readonly PacketBatch _batch = new(256 * 1024, packets: PortionPackets, frames: 0, trains: 0);
+    /// <summary>Nothing is read into it. A portion fits: a run has 64 packets or 64 KiB at most, or one packet of 64 KiB.</summary>
+    private readonly PacketBatch _batch = new(256 * 1024, packets: 128, frames: 0, trains: 0);
 
     /// <summary>What was dropped on this way.</summary>
     public DropCounters Drops => _batch.Drops;
@@ -73,8 +71,6 @@ internal sealed class StagedSender(TunnelIo io, TunnelLink link, RunSender sende
         PathBudget budget = _budgets.Of(peer, endpoint, now);
         var padding = new Padding(link.Mtu, budget.MaxInner(endpoint.Remote.Address.IsIPv6));
         while (_batch.RunCount < PortionRuns
-            && _batch.PacketCount < PortionPackets
-            && _batch.MessagesEnd + MessageSize.TransportOverhead + PacketBatch.MaxPacket + 16 <= _batch.Buffer.Length
             && peer.Staged.TryTake(_batch.Buffer.AsSpan(_batch.MessagesEnd + MessageSize.TransportHeader, PacketBatch.MaxPacket), out int length))
         {
             ReadOnlySpan<byte> content = _batch.Buffer.AsSpan(_batch.MessagesEnd + MessageSize.TransportHeader, length);

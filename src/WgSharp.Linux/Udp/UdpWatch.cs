@@ -118,10 +118,10 @@ internal sealed class UdpWatch(RouteNews news)
             case V4Key:
             case V6Key:
                 bool ipv6 = told.Key == V6Key;
-                (ipv6 ? ref _readable6 : ref _readable4).Set();
+                Readable(ipv6).Set();
                 if ((told.Events & Libc.EPOLLERR) != 0)
                 {
-                    (ipv6 ? ref _errors6 : ref _errors4).Set();
+                    Errors(ipv6).Set();
                 }
 
                 break;
@@ -144,17 +144,37 @@ internal sealed class UdpWatch(RouteNews news)
     /// <summary>The "packet too big" socket wakes nobody until <see cref="WatchTooBigAgain"/>.</summary>
     internal bool TooBigIsUnwatched => _tooBigIsUnwatched.IsSet;
 
-    internal bool Expects(bool ipv6) => (ipv6 ? ref _readable6 : ref _readable4).IsSet;
+    internal bool Expects(bool ipv6) => Readable(ipv6).IsSet;
 
     /// <summary>A receive came to the end of what there is.</summary>
-    internal void NoteEnd(bool ipv6) => (ipv6 ? ref _readable6 : ref _readable4).Reset();
+    internal void NoteEnd(bool ipv6) => Readable(ipv6).Reset();
 
     /// <summary>Whether a common socket's error queue is to be looked at. As with those below, once: whatever is left then is told again.</summary>
-    internal bool TakeErrors(bool ipv6) => (ipv6 ? ref _errors6 : ref _errors4).Take();
+    internal bool TakeErrors(bool ipv6) => Errors(ipv6).Take();
 
     internal bool TakeLaneErrors() => _laneErrors.Take();
 
     internal bool TakeTooBig() => _tooBig.Take();
+
+    private ref Latch Readable(bool ipv6)
+    {
+        if (ipv6)
+        {
+            return ref _readable6;
+        }
+
+        return ref _readable4;
+    }
+
+    private ref Latch Errors(bool ipv6)
+    {
+        if (ipv6)
+        {
+            return ref _errors6;
+        }
+
+        return ref _errors4;
+    }
 
     /// <summary>Set by any thread.</summary>
     private struct Latch

@@ -21,18 +21,20 @@ public sealed class ControlLoopTests : IDisposable
     private readonly FakeTun _tun = new();
     private readonly FakeWaiter _waiter;
     private readonly ControlLoop _loop;
+    private readonly TunnelLink _link;
     private readonly PrivateKey _key = TunnelPair.NewKey();
+    private Func<Readiness> _whileAsleep = () => Readiness.None;
     private Moment _moment = new(new Instant(1_000_000_000_000), new UnixTime(1_700_000_000_000_000_000));
 
     public ControlLoopTests()
     {
         _udp = new SlowUdp(this);
-        _waiter = new FakeWaiter(() => Readiness.None, () => _moment);
+        _waiter = new FakeWaiter(() => _whileAsleep(), () => _moment);
         var io = new TunnelIo(_tun, _udp, () => _moment, _ => _waiter, RandomNumberGenerator.Fill);
-        var link = new TunnelLink(_hub, _waiter);
-        _screen = new HandshakeScreen(_hub, _handshakes, link);
-        var staged = new StagedSender(io, link, new RunSender(io.Udp, link, NullLogger.Instance));
-        _loop = new ControlLoop(io, _hub, link, _waiter, _handshakes, staged, NullLogger.Instance);
+        _link = new TunnelLink(_hub, _waiter);
+        _screen = new HandshakeScreen(_hub, _handshakes, _link);
+        var staged = new StagedSender(io, _link, new RunSender(io.Udp, _link, NullLogger.Instance));
+        _loop = new ControlLoop(io, _hub, _link, _waiter, _handshakes, staged, NullLogger.Instance);
         var configuration = new DeviceConfiguration { PrivateKey = new PrivateKey(_key.Span), ListenPort = 51820 };
         for (int i = 0; i < Peers; i++)
         {
@@ -49,6 +51,27 @@ public sealed class ControlLoopTests : IDisposable
         _remotes.ForEach(remote => remote.Dispose());
         _key.Dispose();
         _tun.Dispose();
+    }
+
+    [Fact]
+    public void The_loop_sleeps_only_when_nothing_is_left_and_takes_the_link_down_when_it_ends()
+    {
+        _udp.Cost = TimeSpan.FromMilliseconds(5);
+        Assert.All(_hub.Peers, peer => _hub.QueueWork(peer, PeerWork.Handshake));
+        var sentBefore = new List<int>();
+        _whileAsleep = () =>
+        {
+            sentBefore.Add(_udp.Sent.Count);
+            if (sentBefore.Count == 3)
+            {
+                _loop.Stop();
+            }
+
+            return Readiness.Woken;
+        };
+        _loop.Run();
+        Assert.Equal([Peers, Peers, Peers], sentBefore);
+        Assert.False(_hub.LinkIsUp);
     }
 
     [Fact]
@@ -161,6 +184,43 @@ public sealed class ControlLoopTests : IDisposable
     }
 
     [Fact]
+    public void Whoever_waits_for_a_cookie_wakes_the_loop_when_the_next_ones_are_due()
+    {
+        for (int i = 0; i < 3000; i++)
+        {
+            Receive(Forged(i), new InetEndpoint(TunnelPair.Address($"198.51.{i / 250}.{i % 250}"), 4711));
+        }
+
+        for (int windows = 1; windows <= 3; windows++)
+        {
+            _loop.TakeTurn();
+            Assert.Equal(64 * windows, _udp.Sent.Count(sent => sent.Type == MessageType.CookieReply));
+            Assert.False(_handshakes.IsEmpty);
+            Instant next = _moment.Now + TimeSpan.FromMilliseconds(10);
+            Assert.Equal(next, _loop.NextDeadline());
+            _moment = _moment with { Now = next };
+        }
+    }
+
+    [Fact]
+    public void Handshakes_that_need_no_cookie_use_up_no_cookies()
+    {
+        // More than there are cookies for in a window, and too few to be a load.
+        for (int i = 0; i < 100; i++)
+        {
+            Receive(Forged(i), new InetEndpoint(TunnelPair.Address($"198.51.100.{i}"), 4711));
+        }
+
+        Receive(InitiationOf(0), 0);
+        while (_loop.TakeTurn())
+        {
+            // No time passes.
+        }
+
+        Assert.Equal([MessageType.HandshakeResponse], _udp.Sent.Select(sent => sent.Type));
+    }
+
+    [Fact]
     public void Strangers_without_the_public_key_are_no_load_and_take_no_place()
     {
         byte[] junk = Forged(random: 2);
@@ -222,6 +282,105 @@ public sealed class ControlLoopTests : IDisposable
         Assert.Equal(
             [(EndpointOf(0), MessageSize.Keepalive), (EndpointOf(1), 128 + MessageSize.Keepalive)],
             _udp.Sent.Where(sent => sent.Type == MessageType.TransportData).Select(sent => (sent.To, sent.Bytes.Length)));
+    }
+
+    [Fact]
+    public void A_handshake_message_whose_source_is_refused_leaves_without_it_and_counts_once()
+    {
+        Peer peer = _hub.Peers.First();
+        peer.Learn(EndpointOf(0), TunnelPair.Address("192.0.2.9"), 3);
+        _udp.RefusesSources = true;
+        _hub.QueueWork(peer, PeerWork.Handshake);
+        _loop.TakeTurn();
+        Assert.Equal([MessageType.HandshakeInitiation], _udp.Sent.Select(sent => sent.Type));
+        Assert.True(peer.Endpoint!.Source.IsNone);
+        Assert.Equal(MessageSize.HandshakeInitiation, _hub.Snapshot().Peers[0].TxBytes);
+    }
+
+    [Fact]
+    public void A_handshake_message_that_was_lost_counts_no_bytes()
+    {
+        _udp.LosesHandshakes = true;
+        _hub.QueueWork(_hub.Peers.First(), PeerWork.Handshake);
+        _loop.TakeTurn();
+        Assert.Single(_udp.Sent);
+        Assert.Equal(0, _hub.Snapshot().Peers[0].TxBytes);
+    }
+
+    [Fact]
+    public void Whoever_asks_for_a_session_and_has_staged_something_gets_one_initiation()
+    {
+        Peer peer = _hub.Peers.First();
+        peer.Staged.Add(TunnelPair.Packet("10.0.0.1", "10.0.0.2", 100));
+        _hub.QueueWork(peer, PeerWork.Handshake | PeerWork.Staged);
+        _loop.TakeTurn();
+        Assert.Equal([MessageType.HandshakeInitiation], _udp.Sent.Select(sent => sent.Type));
+    }
+
+    [Fact]
+    public void Where_nobody_answers_an_initiation_is_repeated_nineteen_times_and_so_often_again_once_somebody_asks()
+    {
+        Peer peer = _hub.Peers.First();
+        _hub.QueueWork(peer, PeerWork.Handshake);
+        RunOver(waits: 60);
+        Assert.Equal(1 + 19, _udp.Sent.Count);
+
+        _udp.Sent.Clear();
+        _hub.QueueWork(peer, PeerWork.Handshake);
+        RunOver(waits: 8);
+        Assert.Equal(1 + 8, _udp.Sent.Count);
+        _hub.QueueWork(peer, PeerWork.Handshake);
+        RunOver(waits: 60);
+        Assert.Equal(1 + 8 + 19, _udp.Sent.Count);
+        Assert.All(_udp.Sent, sent => Assert.Equal((MessageType.HandshakeInitiation, EndpointOf(0)), (sent.Type, sent.To)));
+    }
+
+    [Fact]
+    public void A_handshake_message_that_waits_when_the_link_goes_down_is_not_answered_when_it_is_up_again()
+    {
+        Receive(InitiationOf(0), 0);
+        Assert.False(_handshakes.IsEmpty);
+        _loop.LinkChanged(up: false, 1420, _moment);
+        _loop.LinkChanged(up: true, 1420, _moment);
+        _loop.TakeTurn();
+        Assert.Empty(_udp.Sent);
+    }
+
+    [Fact]
+    public void Of_strangers_nothing_is_told_until_there_was_one()
+    {
+        TunnelStatus before = _loop.Describe(_moment.Now);
+        Assert.Equal((0, null, null, null), (before.StrangerCount, before.StrangerKey, before.StrangerSource, before.StrangerAge));
+
+        var configuration = new DeviceConfiguration();
+        configuration.Peers.Add(new PeerConfiguration { PublicKey = _hub.Peers.First().PublicKey, Remove = true });
+        byte[] initiation = InitiationOf(0);
+        Assert.True(_loop.Configure(configuration, _moment));
+        Receive(initiation, 0);
+        _loop.TakeTurn();
+        TunnelStatus after = _loop.Describe(_moment.Now + TimeSpan.FromSeconds(3));
+        Assert.Equal((1, EndpointOf(0), TimeSpan.FromSeconds(3)), (after.StrangerCount, after.StrangerSource!.Value, after.StrangerAge!.Value));
+        Assert.NotNull(after.StrangerKey);
+    }
+
+    [Fact]
+    public void From_which_size_on_a_peers_path_refuses_segments_is_told_of_that_peer()
+    {
+        _link.Refusals.Refuse(EndpointOf(1), 1400, _moment.Now);
+        var described = new List<PeerStatus>();
+        Assert.True(_loop.DescribePeers(new PeerCursor(), 3, 1, _moment.Now, described));
+        Assert.Equal([0, 1400, 0], described.Select(peer => peer.UnsegmentedFrom));
+    }
+
+    [Fact]
+    public void A_link_that_is_up_already_opens_no_port_again()
+    {
+        _udp.OpenedAt.Clear();
+        Assert.True(_loop.LinkChanged(up: true, 1400, _moment));
+        Assert.Empty(_udp.OpenedAt);
+        Assert.False(_loop.LinkChanged(up: false, 1400, _moment));
+        Assert.True(_loop.LinkChanged(up: true, 1400, _moment));
+        Assert.Single(_udp.OpenedAt);
     }
 
     [Fact]
@@ -365,6 +524,12 @@ public sealed class ControlLoopTests : IDisposable
 
         public List<Sent> Sent { get; } = [];
 
+        /// <summary>Whatever names the address that it is to leave by.</summary>
+        public bool RefusesSources { get; set; }
+
+        /// <summary>They leave the loop, and no more.</summary>
+        public bool LosesHandshakes { get; set; }
+
         /// <summary>Somebody else has the port.</summary>
         public bool IsTaken { get; set; }
 
@@ -405,8 +570,13 @@ public sealed class ControlLoopTests : IDisposable
 
         public SendOutcome SendOne(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
         {
+            if (RefusesSources && !endpoint.Source.IsNone)
+            {
+                return SendOutcome.SourceRefused;
+            }
+
             Note(datagram, endpoint);
-            return SendOutcome.Sent;
+            return LosesHandshakes ? SendOutcome.Lost : SendOutcome.Sent;
         }
 
         public void Dispose()

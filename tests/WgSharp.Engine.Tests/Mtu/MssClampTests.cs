@@ -82,6 +82,52 @@ public sealed class MssClampTests
         InnerPackets.AssertWellFormed(packet);
     }
 
+    [Theory]
+    [InlineData(new byte[] { 4, 2, 2, 4, 0xFF, 0xFF, 1, 1 }, 2)]
+    [InlineData(new byte[] { 1, 1, 1, 1, 2, 4, 0xFF, 0xFF }, 4)]
+    public void It_is_found_behind_an_option_without_a_value_and_at_the_very_end(byte[] options, int at)
+    {
+        byte[] packet = Packet(false, options);
+        Assert.True(MssClamp.Clamp(packet, 1420));
+        Assert.Equal(1380, AnnouncedAt(packet, false, at));
+    }
+
+    [Fact]
+    public void What_only_looks_like_one_is_no_tcp()
+    {
+        // A UDP datagram from 172.2.0.1, whose bytes stand where those of a SYN would, with ports that look like the option.
+        byte[] packet = InnerPackets.Build(new Flow { IsTcp = false }, new byte[40]);
+        new byte[] { 172, 2, 0, 1 }.CopyTo(packet, 12);
+        new byte[] { 2, 4, 0xFF, 0xFF }.CopyTo(packet, 20);
+        byte[] before = [.. packet];
+        Assert.False(MssClamp.Clamp(packet, 600));
+        Assert.Equal(before, packet);
+
+        // And TCP that ends before its flags.
+        byte[] cut = Packet(false, LinuxOptions(1460))[..30];
+        BinaryPrimitives.WriteUInt16BigEndian(cut.AsSpan(2), 30);
+        Assert.False(MssClamp.Clamp(cut, 600));
+    }
+
+    [Fact]
+    public void A_glance_lets_hardly_anything_pass_but_syns()
+    {
+        Assert.True(MssClamp.MayBeSyn(Packet(false, [])));
+        Assert.True(MssClamp.MayBeSyn(Packet(true, [], SynAck)));
+        Assert.False(MssClamp.MayBeSyn(Packet(false, [], InnerPackets.Ack)));
+        Assert.False(MssClamp.MayBeSyn(Packet(true, [], InnerPackets.Ack)));
+        Assert.False(MssClamp.MayBeSyn(Packet(false, []).AsSpan(0, 33)));
+        Assert.True(MssClamp.MayBeSyn(Packet(false, []).AsSpan(0, 34)));
+        foreach (byte next in (byte[])[0, 43, 44, 51, 60, 17, 58])
+        {
+            byte[] packet4 = Packet(false, []);
+            byte[] packet6 = Packet(true, []);
+            packet4[9] = packet6[6] = next;
+            Assert.False(MssClamp.MayBeSyn(packet4));
+            Assert.Equal(next is not (17 or 58), MssClamp.MayBeSyn(packet6));
+        }
+    }
+
     [Fact]
     public void Clamping_allocates_nothing()
     {

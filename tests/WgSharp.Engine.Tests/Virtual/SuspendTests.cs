@@ -37,6 +37,18 @@ public sealed class SuspendTests
         Assert.Equal([[2]], pair.B.Received);
     }
 
+    [Theory]
+    [InlineData(100, true)]
+    [InlineData(99.9, false)]
+    public void The_shortest_suspend_takes_a_tenth_of_a_second(double milliseconds, bool wipes)
+    {
+        using VirtualPair pair = VirtualPair.WithSession();
+        Keypair before = pair.A.Peer.Keypairs.Current!;
+        pair.A.Sleep(TimeSpan.FromMilliseconds(milliseconds));
+        pair.A.Run();
+        Assert.Equal(wipes, before.IsWiped());
+    }
+
     [Fact]
     public void After_a_suspend_the_next_packet_begins_a_session_and_arrives()
     {

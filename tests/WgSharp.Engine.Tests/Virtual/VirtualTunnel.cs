@@ -101,6 +101,14 @@ internal sealed class VirtualTunnel : IVirtualNode, IDisposable
 
     public DropCounters Drops => _tunnel.Drops();
 
+    /// <summary>What is told of the peer.</summary>
+    public PeerStatus Describe()
+    {
+        var described = new List<PeerStatus>();
+        Command(moment => Device.DescribePeers(new PeerCursor(), 1, 1, moment.Now, described));
+        return described[0];
+    }
+
     /// <summary>Transport messages do not get into the socket any more.</summary>
     public bool LosesData
     {

@@ -153,6 +153,37 @@ public sealed class UdpLaneTests : IDisposable
     }
 
     [Fact]
+    public void Of_one_call_each_peers_runs_go_through_the_peers_own_socket()
+    {
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        FillCommon(a, "10.9.0.2");
+        PacketBatch batch = Packets.OutboundBatch();
+        AddRun(batch, _peers[1], "127.0.0.1", 9);
+        AddRun(batch, _peers[0], "10.9.0.2", 9);
+        Assert.Equal([SendOutcome.Sent, SendOutcome.Sent], Send(a, batch));
+
+        // It found the common socket full, and did not go by the other's.
+        Assert.NotNull(_peers[1].SendShare);
+    }
+
+    [Fact]
+    public void Fragments_that_their_socket_does_not_take_are_lost()
+    {
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        SendOutcome outcome = SendOutcome.Sent;
+        for (int i = 0; outcome == SendOutcome.Sent; i++)
+        {
+            Assert.InRange(i, 0, 5000);
+            PacketBatch batch = Packets.OutboundBatch(1);
+            Packets.AddRun(batch, Packets.Payload(60_000), 60_000, Packets.Endpoint("fd09::2", 9));
+            batch.OutboundRuns[0].FragmentAt = 1400;
+            outcome = Send(a, batch)[0];
+        }
+
+        Assert.Equal(SendOutcome.Lost, outcome);
+    }
+
+    [Fact]
     public void Lanes_carry_the_mark_and_close_with_the_port()
     {
         using UdpSocket a = _namespace.Run(() => new UdpSocket(new KernelFeatures()));

@@ -138,6 +138,7 @@ machine_start() { # host, host and interface of the tap at the other end of its 
 # A machine that has not answered once is asked nothing more: what it says next would be the answer to something else.
 machine_run() { # host script : prints what the script prints, returns its status
 	local in out status answer lock
+	[[ ${machine[$1]} != off ]] || fail "the machine $1 is off: $2"
 	[[ ! -e $lab/$1/silent ]] || return 1
 	read -r in out <<<"${machine[$1]}"
 	exec {lock}>"$lab/$1/lock"

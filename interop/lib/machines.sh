@@ -215,11 +215,11 @@ boot_virtual() { # host
 		>"$lab/$name/qemu" 2>&1 </dev/null {turn}>&- &
 	booted[$name]=$! holder[$name]=$!
 	exec {in}<>"$fifo.in" {out}<>"$fifo.out"
-	read -r -t 300 -u "$out" answer || fail "the kernel's machine does not boot: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
+	read -r -t 600 -u "$out" answer || fail "the kernel's machine does not boot: $(tail -n 3 "$lab/$name/qemu" "$lab/$name/console")"
 	exec {turn}>&-
 	[[ $answer == ready* ]] || fail "the kernel's machine says $answer"
 	# What somebody starts on a whole machine takes its time under emulation: Docker, for one.
-	machine[$name]="$in $out" machine_patience[$name]=200
+	machine[$name]="$in $out" machine_patience[$name]=600
 	machine_run "$name" "mkdir -p -m 700 $lab/$name"
 	boot_time=$(($(now_ms) - from))
 }

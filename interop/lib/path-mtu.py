@@ -2,7 +2,9 @@
 """Datagrams that insist on their size, and somebody who lies about sizes. Every mode ends by itself, and prints lines "name value".
 
   send ADDRESS PORT COUNT RATE SMALLEST LARGEST   RATE datagrams a second with DF set whatever the kernel knows of the path (as QUIC probes and
-                                                  sends), numbered; their sizes, IP header included, go from SMALLEST to LARGEST over and over
+                                                  sends), numbered; their sizes, IP header included, go from SMALLEST to LARGEST over and over. Never more than
+                                                  WINDOW of them wait for the receiver's word: on a busy machine what was missed would be made up for
+                                                  by more at once than an interface's queue takes, and be lost by nobody's fault
   receive ADDRESS PORT COUNT SECONDS SMALLEST LARGEST
                                                   what comes of them: lost, twice, with another size or other bytes than were sent
   forge FROM FROM-PORT TO TO-PORT MTU RATE SECONDS INDEX
@@ -21,6 +23,7 @@ import time
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PROBE = 10, 23, 3
 SO_RCVBUFFORCE = 33
 MOST = 2_000_000
+WINDOW = 64
 
 
 def family_of(address):
@@ -63,11 +66,19 @@ def send(address, port, count, rate, smallest, largest):
     else:
         sender.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PROBE)
     sender.connect((address, int(port)))
+    sender.settimeout(2)
     overhead, smallest, largest = headers(family), int(smallest), int(largest)
-    refused = 0
+    refused = answered = 0
 
     def one(number):
-        nonlocal refused
+        nonlocal refused, answered
+        while number - answered >= WINDOW:
+            try:
+                answered = struct.unpack("<Q", sender.recv(8))[0]
+            except socket.timeout:
+                answered = number
+            except OSError:
+                refused += 1
         try:
             sender.send(contents(number, sizes(smallest, largest, number, overhead)))
         except OSError:
@@ -95,13 +106,14 @@ def receive(address, port, count, seconds, smallest, largest):
     while len(seen) < count and (left := until - time.monotonic()) > 0:
         receiver.settimeout(left)
         try:
-            datagram = receiver.recv(65536)
+            datagram, sender = receiver.recvfrom(65536)
         except socket.timeout:
             break
         number = struct.unpack_from("<Q", datagram)[0] if len(datagram) >= 8 else MOST
         if number >= count or datagram != contents(number, sizes(smallest, largest, number, overhead)):
             other += 1
             continue
+        receiver.sendto(struct.pack("<Q", number + 1), sender)
         twice += number in seen
         seen.add(number)
         longest = max(longest, len(datagram) + overhead)

@@ -33,10 +33,10 @@ expect() { # seconds 'what' command...
 }
 
 # Speeds by turns, one as the base of the other: a machine with two processors and neighbours is now a fifth faster, now slower, but not from one second to the
-# next. The median of three turns decides where it holds, that of nine where it does not. Both commands leave $mbits.
+# next. The median of three turns decides where it holds, that of nine (or $turns) where it does not. Both commands leave $mbits.
 by_turns() { # 'what' per-cent 'command of the base' 'command'
 	local base bases=() speeds=() ratios=()
-	while [[ ${#ratios[@]} -lt 3 || (${#ratios[@]} -lt 9 && $(median "${ratios[@]}") -lt $2) ]]; do
+	while [[ ${#ratios[@]} -lt 3 || (${#ratios[@]} -lt ${turns:-9} && $(median "${ratios[@]}") -lt $2) ]]; do
 		$3
 		base=$mbits
 		$4

@@ -105,10 +105,12 @@ asks_outside() { # what, none|all that are answered, packets on wg0, on venet0, 
 # A container's SMTP goes out by the gateway's address, everything else by the home line, IPv4 and IPv6; for the server itself
 # as the article has it before it names br-mailcow, and what that costs.
 # machines: docker
-# peers: wgsharp kernel
-# limit: 420
+# limit: 180
 scenario_client_address_mail_by_the_gateway() {
 	build_client_address wgsharp "$1"
+	mail_by_the_gateway
+}
+mail_by_the_gateway() {
 	mail_goes_out $gateway4 $gateway6
 	check "letters that came by TLS" "$(on outside grep -c 'using TLSv1.3' /var/mail/everything)" == 2
 	check "the server asks a web page, IPv4" "$(known_as home 4)" == $line4
@@ -133,6 +135,16 @@ scenario_client_address_mail_by_the_gateway() {
 	check "without it they are" "$(smtp outside $gateway4 --interface $visitor4) $(smtp outside $gateway6 --interface $visitor6)" == "cloud.example cloud.example"
 }
 
+# With the kernel module at home, both the way out and the way in: the mail's address, and the visitors'.
+# machines: docker
+# peers: kernel
+# limit: 1500
+scenario_client_address_both_ways() {
+	build_client_address wgsharp "$1"
+	mail_by_the_gateway
+	addresses_of_visitors
+}
+
 # From the server, not from a container; the mail server elsewhere says who that was.
 asks_by_smtp() { # address
 	local before
@@ -143,11 +155,13 @@ asks_by_smtp() { # address
 # A visitor's own address is in the containers' logs: web, mail, UDP, IPv4 and IPv6. What each of the article's rules is worth:
 # SNAT instead, no rule for the mark, the mark without `! -d`, a service of the server itself without its rule.
 # machines: docker
-# peers: wgsharp kernel
-# limit: 420
+# limit: 300
 scenario_client_address_of_visitors() {
-	local to
 	build_client_address wgsharp "$1"
+	addresses_of_visitors
+}
+addresses_of_visitors() {
+	local to
 	for to in $gateway4 $gateway6; do seen_as outside "$(visitor_for "$to")" "$to" "$(visitor_for "$to")"; done
 	for to in $gateway4 $gateway6; do
 		watch_handshake "$to" gateway:wg0 gateway:venet0 home:wg0 router:lan

@@ -30,7 +30,8 @@ def lines:
           [9, "9 \($what): sessions when it ended", "sessions_\($peers)", "all", false],
           [9, "9 \($what): retransmissions", "retransmissions_\($peers)", "", true],
           [9, "9 \($what): cookie replies to own answers", "cookie_replies_\($peers)", "0", true],
-          [9, "9 \($what): wg show, worst, ms", "show_worst_ms_\($peers)", "<= 100", true]);
+          [9, "9 \($what): wg show, worst, ms", "show_worst_ms_\($peers)", "<= 100", true],
+          [9, "9 \($what): the daemon's answer alone, worst, ms", "answer_worst_ms_\($peers)", "", true]);
 
 def order: reduce .[] as $turn ([]; if index($turn.name) then . else . + [$turn.name] end);
 

@@ -13,6 +13,8 @@
   echo ADDRESS SECONDS EVERY-MS                  pings: lost, median and worst time
   answer ADDRESS SECONDS [AT]                    pings every 50 ms, from the moment AT on (seconds since 1970), until the first comes back
   time SECONDS EVERY-MS COMMAND...               how long a command takes, over and over: median and worst
+  show SECONDS EVERY-MS INTERFACE                the same of `wg show`, and in turns with it of what its daemon alone takes: asked by its socket,
+                                                 until the whole answer is here
   small-buffers send|both COMMAND...             runs a command that may not enlarge the send buffers of its sockets, or those for receiving
                                                  neither (a seccomp filter says EPERM)
 """
@@ -295,13 +297,14 @@ def answer(address, seconds, at=None):
         say(first_answer_ms="never")
 
 
-def time_command(seconds, every_ms, *command):
-    begin, took = time.monotonic(), []
+def over_and_over(seconds, every_ms, what, took):
+    """Its times in ms; what is not done yet when somebody has enough counts as long as it has lasted."""
+    begin = time.monotonic()
     try:
         while time.monotonic() < begin + float(seconds):
             start = time.monotonic()
             took.append(float("inf"))  # until it has ended
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)  # with a time limit it would look for the end every 50 ms only
+            what()
             took[-1] = (time.monotonic() - start) * 1000
             if len(took) == 1:
                 print("ready", flush=True)
@@ -309,7 +312,47 @@ def time_command(seconds, every_ms, *command):
     except Enough:
         if took[-1] == float("inf"):
             took[-1] = (time.monotonic() - start) * 1000
+
+
+def time_command(seconds, every_ms, *command):
+    took = []
+    over_and_over(seconds, every_ms, lambda: run(command), took)
     say(runs=len(took), median_ms=statistics.median(took), worst_ms=max(took))
+
+
+def run(command):
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)  # with a time limit it would look for the end every 50 ms only
+
+
+def show(seconds, every_ms, interface):
+    asked, took = [], []
+
+    def both():
+        begin = time.monotonic()
+        asked.append(float("inf"))
+        try:
+            ask(interface)
+        finally:
+            asked[-1] = (time.monotonic() - begin) * 1000
+        run(["wg", "show", interface])
+
+    over_and_over(seconds, every_ms, both, took)
+    shown = [both - alone for both, alone in zip(took, asked)]
+    say(runs=len(took), median_ms=statistics.median(shown), worst_ms=max(shown), answer_median_ms=statistics.median(asked), answer_worst_ms=max(asked))
+
+
+def ask(interface):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
+        daemon.connect(f"/var/run/wireguard/{interface}.sock")
+        daemon.sendall(b"get=1\n\n")
+        end = b""
+        while not end.endswith(b"\n\n"):
+            part = daemon.recv(1 << 20)
+            if not part:
+                sys.exit(f"{interface}: the answer ends in the middle")
+            end = end[-1:] + part
+        if b"errno=0\n\n" not in end:
+            sys.exit(f"{interface}: {end[-40:]!r}")
 
 
 # ---- a process that gets no larger buffers -------------------------------------------------------------------------
@@ -348,7 +391,7 @@ def small_buffers(which, *command):
 
 
 MODES = {"flood": flood, "junk": junk, "stream": stream, "sweep": sweep, "receive": receive, "upload": upload, "take": take, "echo": echo,
-         "answer": answer, "time": time_command, "small-buffers": small_buffers}
+         "answer": answer, "time": time_command, "show": show, "small-buffers": small_buffers}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in MODES:

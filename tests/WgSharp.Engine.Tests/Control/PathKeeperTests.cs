@@ -67,6 +67,21 @@ public sealed class PathKeeperTests : DataPathFixture
     }
 
     [Fact]
+    public void The_hundredth_search_in_a_second_finds_somebody_and_the_next_one_does_not()
+    {
+        PathReport guess = Report(_peer.Keypairs.Current!.RemoteIndex ^ 1, 0);
+        Take(guess, 64);
+        Take(guess, 36);
+        Take(_report);
+        Assert.Equal(1480, _peer.Path!.Budget.OuterMtu);
+        Pass(TimeSpan.FromSeconds(2));
+        Take(guess, 64);
+        Take(guess, 35);
+        Take(_report);
+        Assert.Equal(1400, _peer.Path.Budget.OuterMtu);
+    }
+
+    [Fact]
     public void Reports_are_taken_at_once_and_then_every_ten_milliseconds()
     {
         Assert.Equal(Instant.Never, _keeper.ReportsAt);

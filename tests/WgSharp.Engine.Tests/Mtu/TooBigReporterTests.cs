@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Net;
 using WgSharp.Engine.Mtu;
 using WgSharp.Engine.Tests.Offload;
 using WgSharp.Protocol;
@@ -82,6 +83,16 @@ public sealed class TooBigReporterTests : IDisposable
         // A moment that was read earlier on another thread earns nothing.
         _now += TimeSpan.FromMilliseconds(-50);
         Assert.False(Allow(limiter, 1));
+    }
+
+    [Theory]
+    [InlineData("10.0.0.1", "10.0.0.2", "10.0.0.3")]
+    [InlineData("fd00::1", "fd00::2", "fd00::3")]
+    public void Who_sends_to_two_is_told_of_both(string source, string one, string other)
+    {
+        var limiter = new TooBigLimiter(new Random(1).NextBytes);
+        Assert.Equal([true, true, false, false], new[] { one, other, one, other }.Select(destination =>
+            limiter.Allow(IPAddress.Parse(source).GetAddressBytes(), IPAddress.Parse(destination).GetAddressBytes(), 1320, _now)));
     }
 
     [Fact]

@@ -214,6 +214,27 @@ public sealed class PathMtuTests
     }
 
     [Fact]
+    public void Where_all_that_the_route_takes_passes_it_does_not_matter_what_became_of_the_plain_probes()
+    {
+        var path = new SimulatedPath(1400) { PassesFragments = false };
+        path.SecondsUntil(budget => budget.IsHard);
+        path.Mtu = 1500;
+        path.PassesPlain = false;
+        path.SecondsUntil(budget => budget.OuterMtu == 1500);
+        path.SecondsUntil(budget => !budget.IsHard, atMost: 30);
+        path.Run(30);
+        Assert.False(path.Budget.IsHard);
+
+        // Less than that is no reason.
+        path = new SimulatedPath(1400) { PassesFragments = false, PassesPlain = false };
+        path.SecondsUntil(budget => budget.IsHard);
+        path.Mtu = 1490;
+        path.SecondsUntil(budget => budget.OuterMtu > 1480);
+        path.Run(300);
+        Assert.True(path.Budget.IsHard);
+    }
+
+    [Fact]
     public void Answers_that_come_after_the_search_do_not_make_a_black_hole()
     {
         var path = new SimulatedPath(1500) { PassesFragments = false, Wanted = 1560, RoundTrip = TimeSpan.FromSeconds(25) };

@@ -17,6 +17,7 @@ public sealed class PathSearchTests
     [InlineData(9000, 0, 1500, "9000 1500 4352 2926 2212 1856 1678 1588 1544 1522 1510 1504")]
     [InlineData(1400, 0, 1380, "1400 1280 1360 1380 1390 1384")]
     [InlineData(500, 0, 500, "500")]
+    [InlineData(1500, 576, 580, "1500 576 584")]
     public void The_sizes_are_tried_in_this_order(int top, int hint, int mtu, string expected) =>
         Assert.Equal(expected, string.Join(' ', Tried(PathSearch.Full(top, 576, hint), mtu)));
 
@@ -26,6 +27,9 @@ public sealed class PathSearchTests
     [InlineData(1420, 1404, 1404, "1420 1404 1412")]
     public void A_confirmation_goes_down_and_never_up(int size, int hint, int mtu, string expected) =>
         Assert.Equal(expected, string.Join(' ', Tried(PathSearch.Confirmation(size, 576, hint), mtu)));
+
+    [Fact]
+    public void Below_all_likely_sizes_it_goes_by_halves() => Assert.Equal([570, 500, 534, 552, 542], Tried(PathSearch.Full(570, 500, 0), 541));
 
     [Fact]
     public void Every_search_ends_within_one_step_below_what_passes_after_few_failures()
@@ -85,6 +89,8 @@ public sealed class PathSearchTests
     [InlineData(1493, 1500)]
     [InlineData(1300, 1300)]
     [InlineData(572, 576)]
+    [InlineData(1392, 1392)]
+    [InlineData(8999, 9000)]
     [InlineData(9001, 9001)]
     public void A_fragment_hints_at_the_likely_size_that_makes_it(int fragment, int hint) => Assert.Equal(hint, PathSearch.HintOfFragments(fragment));
 

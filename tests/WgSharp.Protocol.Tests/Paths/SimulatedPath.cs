@@ -43,6 +43,9 @@ internal sealed class SimulatedPath
 
     public bool AnswersEcho { get; set; } = true;
 
+    /// <summary>Probes with DF clear come to their end, whatever their size.</summary>
+    public bool PassesPlain { get; set; } = true;
+
     /// <summary>Of every packet, fragment and answer.</summary>
     public double Loss { get; set; }
 
@@ -150,7 +153,7 @@ internal sealed class SimulatedPath
             return;
         }
 
-        if (AnswersEcho && (fragments == 1 || PassesFragments) && _random.NextDouble() >= Loss)
+        if (AnswersEcho && (PassesPlain || probe.DontFragment) && (fragments == 1 || PassesFragments) && _random.NextDouble() >= Loss)
         {
             Arrive(RoundTrip, () => Path.NoteAnswered(probe.Id, Now));
         }

@@ -150,7 +150,7 @@ scenario_haproxy_gateway_reboots() {
 # before service was back may be lost, and nobody else is. HAProxy holds a visitor for 20 s: some 4,000 come at once when the line is back.
 # machines: haproxy nginx
 # lasts: 300
-# limit: 420
+# limit: 600
 scenario_haproxy_gateway_under_load() {
 	local daemons
 	build_haproxy_gateway wgsharp "$1"

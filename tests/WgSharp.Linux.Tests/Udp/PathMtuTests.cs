@@ -1,3 +1,4 @@
+using WgSharp.Engine;
 using WgSharp.Protocol;
 
 namespace WgSharp.Linux.Tests;
@@ -76,6 +77,93 @@ public sealed class PathMtuTests : IDisposable
         mtus.SetMark(0);
         Assert.Equal([1400], AskAll(mtus, [Packets.Endpoint(remote, 9)], now));
     }
+
+    [Fact]
+    public void An_answer_stands_for_a_second_whatever_is_announced()
+    {
+        Link("up0", "10.9.0.1/24");
+        using RouteNews news = _namespace.Run(() => new RouteNews(new KernelFeatures()));
+        using var mtus = new PathMtus(news);
+        Endpoint[] one = [Packets.Endpoint("10.9.0.2", 9)];
+        var now = new Instant(1_000_000_000_000);
+        Assert.Equal([1400], AskAll(mtus, one, now));
+        _namespace.Ip("link set up0 mtu 1300");
+        news.Read();
+        Assert.Equal([1400], AskAll(mtus, one, now + TimeSpan.FromMilliseconds(999)));
+        Assert.Equal(1, mtus.Questions);
+        Assert.Equal([1300], AskAll(mtus, one, now + TimeSpan.FromSeconds(1)));
+        Assert.Equal(2, mtus.Questions);
+
+        // And so does the next one, from then on.
+        _namespace.Ip("link set up0 mtu 1350");
+        news.Read();
+        Assert.Equal([1300], AskAll(mtus, one, now + TimeSpan.FromMilliseconds(1999)));
+        Assert.Equal([1350], AskAll(mtus, one, now + TimeSpan.FromSeconds(2)));
+    }
+
+    [Theory]
+    [InlineData("10.9.0.1/24", "10.9.0.2", "10.9.1.1/24", "10.9.1.2", "10.77.0.1")]
+    [InlineData("fd09::1/64", "fd09::2", "fd0a::1/64", "fd0a::2", "fd77::1")]
+    public void No_question_has_a_say_in_the_next_one(string address, string remote, string otherAddress, string otherRemote, string nowhere)
+    {
+        Link("up0", address);
+        Link("down0", otherAddress);
+        _namespace.Ip("link set down0 mtu 1300");
+        using RouteNews news = _namespace.Run(() => new RouteNews(new KernelFeatures()));
+        using var mtus = new PathMtus(news);
+        var now = new Instant(1_000_000_000_000);
+        Assert.Equal(address.Split('/')[0], Source(mtus, remote));
+        Assert.Equal(otherAddress.Split('/')[0], Source(mtus, otherRemote));
+        Assert.Equal([1400, 1300], AskAll(mtus, [Packets.Endpoint(remote, 9), Packets.Endpoint(otherRemote, 9)], now));
+        Assert.Equal(address.Split('/')[0], Source(mtus, remote));
+
+        // Where there is no way, nothing is known.
+        Assert.Equal([PacketBatch.MaxPacket], AskAll(mtus, [Packets.Endpoint(nowhere, 9)], now));
+        Assert.Equal("(none)", Source(mtus, nowhere));
+        Assert.Equal(otherAddress.Split('/')[0], Source(mtus, otherRemote));
+    }
+
+    [Fact]
+    public void Who_is_disposed_of_keeps_no_socket_and_asks_nothing()
+    {
+        Link("up0", "10.9.0.1/24");
+        _namespace.AddIPv6("fd09::1/64", "up0");
+        using RouteNews news = _namespace.Run(() => new RouteNews(new KernelFeatures()));
+        int before = Sockets();
+        var mtus = new PathMtus(news);
+        Endpoint[] both = [Packets.Endpoint("10.9.0.2", 9), Packets.Endpoint("fd09::2", 9)];
+        var now = new Instant(1_000_000_000_000);
+        Assert.Equal([1400, 1400], AskAll(mtus, both, now));
+        Assert.Equal(before + 2, Sockets());
+        mtus.SetMark(0);
+        Assert.Equal(before, Sockets());
+        Assert.Equal("10.9.0.1", Source(mtus, "10.9.0.2"));
+        mtus.Dispose();
+        Assert.Equal(before, Sockets());
+        Assert.Equal("(none)", Source(mtus, "10.9.0.2"));
+        Assert.Equal([PacketBatch.MaxPacket], AskAll(mtus, [Packets.Endpoint("10.9.0.3", 9)], now));
+        Assert.Equal(before, Sockets());
+    }
+
+    private void Link(string name, string address)
+    {
+        _namespace.Ip($"link add {name} mtu 1400 type veth peer name {name}.end");
+        _namespace.Ip($"link set {name}.end up");
+        _namespace.Ip($"link set {name} up");
+        if (address.Contains(':', StringComparison.Ordinal))
+        {
+            _namespace.AddIPv6(address, name);
+        }
+        else
+        {
+            _namespace.Ip($"address add {address} dev {name}");
+        }
+    }
+
+    private string Source(PathMtus mtus, string remote) => _namespace.Run(() => mtus.SourceTo(Packets.Endpoint(remote, 9).Remote)).ToString();
+
+    /// <summary>All that are open in the namespace.</summary>
+    private int Sockets() => _namespace.Run(() => int.Parse(File.ReadLines("/proc/thread-self/net/sockstat").First().Split()[^1]));
 
     private int[] AskAll(PathMtus mtus, Endpoint[] endpoints, Instant now) => _namespace.Run(() => endpoints.Select(endpoint => mtus.Of(endpoint, now)).ToArray());
 }

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using WgSharp.Engine;
 using WgSharp.Protocol;
 
@@ -15,17 +16,105 @@ public sealed class UdpFragmentTests : IDisposable
     [InlineData(KernelFeature.Tos, 64)]
     public void The_hop_limit_is_the_one_asked_for_where_it_can_be_set(KernelFeature disabled, int seen)
     {
-        using TunDevice tun = _namespace.Run(() => TunDevice.Create("wgt0", new KernelFeatures()));
-        _namespace.Ip("link set wgt0 addrgenmode none up");
-        _namespace.AddIPv6("fd07::1/64", "wgt0");
+        using TunDevice tun = Tun();
         using UdpSocket a = UdpDatagrams.Open(_namespace, disabled, out _);
         PacketBatch batch = Fragmented(Packets.Endpoint("fd07::2", 9));
         batch.OutboundRuns[0].HopLimit = 17;
         Assert.Equal(SendOutcome.Sent, Send(a, batch));
-        PacketBatch read = Packets.OutboundBatch();
-        Assert.Equal(IoStatus.Done, tun.Read(read));
-        byte[][] packets = [.. read.Frames.Take(read.FrameCount).Select(frame => read.Buffer.AsSpan(frame.Offset, frame.Length).ToArray())];
-        Assert.Equal([seen, seen], packets.Where(packet => packet[6] == Libc.IPPROTO_FRAGMENT).Select(packet => (int)packet[7]));
+        Assert.Equal([seen, seen], Fragments(tun).Select(packet => (int)packet[7]));
+    }
+
+    [Theory]
+    [InlineData(33)]
+    [InlineData(255)]
+    public void Where_none_is_asked_for_it_is_the_namespaces(int hopLimit)
+    {
+        using TunDevice tun = Tun();
+        _namespace.Sysctl("net/ipv6/conf/all/hop_limit", $"{hopLimit}");
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        Assert.Equal(SendOutcome.Sent, Send(a, Fragmented(Packets.Endpoint("fd07::2", 9))));
+        Assert.Equal([hopLimit, hopLimit], Fragments(tun).Select(packet => (int)packet[7]));
+    }
+
+    [Fact]
+    public void A_checksum_of_zero_is_written_as_its_complement_and_identifications_are_never_the_same()
+    {
+        using TunDevice tun = Tun();
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        Assert.Equal(SendOutcome.Sent, Send(a, Fragmented(Packets.Endpoint("fd07::2", 9))));
+        List<byte[]> fragments = Fragments(tun);
+        int checksum = BinaryPrimitives.ReadUInt16BigEndian(fragments[0].AsSpan(48 + 6));
+        uint identification = BinaryPrimitives.ReadUInt32BigEndian(fragments[0].AsSpan(44));
+        Assert.Equal(identification, BinaryPrimitives.ReadUInt32BigEndian(fragments[1].AsSpan(44)));
+
+        // Added to the message, it makes the sum 0xffff.
+        byte[] payload = Packets.Payload(1400);
+        int sum = BinaryPrimitives.ReadUInt16BigEndian(payload) + checksum;
+        BinaryPrimitives.WriteUInt16BigEndian(payload, (ushort)(sum + (sum >> 16)));
+        Assert.Equal(SendOutcome.Sent, Send(a, Fragmented(Packets.Endpoint("fd07::2", 9), payload)));
+        fragments = Fragments(tun);
+        Assert.Equal(0xffff, BinaryPrimitives.ReadUInt16BigEndian(fragments[0].AsSpan(48 + 6)));
+        Assert.NotEqual(identification, BinaryPrimitives.ReadUInt32BigEndian(fragments[0].AsSpan(44)));
+        Assert.Equal(payload, fragments[0][56..].Concat(fragments[1][48..]));
+    }
+
+    [Fact]
+    public void A_run_of_more_messages_than_have_identifications_leaves_whole()
+    {
+        using TunDevice tun = Tun();
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        PacketBatch batch = Packets.OutboundBatch();
+        byte[] messages = Packets.Payload(20 * 1400);
+        Packets.AddRun(batch, messages, 1400, Packets.Endpoint("fd07::2", 9));
+        batch.OutboundRuns[0].FragmentAt = 1300;
+        Assert.Equal(SendOutcome.Sent, Send(a, batch));
+        List<byte[]> fragments = Fragments(tun, 40);
+        Assert.Equal(20, fragments.Select(fragment => BinaryPrimitives.ReadUInt32BigEndian(fragment.AsSpan(44))).Distinct().Count());
+        for (int i = 0; i < 20; i++)
+        {
+            Assert.Equal(messages[(i * 1400)..((i + 1) * 1400)], fragments[2 * i][56..].Concat(fragments[(2 * i) + 1][48..]));
+            Assert.Equal((1, 0), (fragments[2 * i][43] & 1, fragments[(2 * i) + 1][43] & 1));
+        }
+    }
+
+    [Fact]
+    public void The_mark_decides_by_which_way()
+    {
+        using var far = new TestNamespace();
+        _namespace.Connect(far, 1500);
+        _namespace.Ip("-6 rule add fwmark 7 table 77");
+        _namespace.Ip("-6 route add default via fd08::77 dev up0 table 77");
+        using UdpSocket a = _namespace.Run(() => new UdpSocket(new KernelFeatures()));
+        _namespace.Run(() => a.Open(0, 7));
+        using UdpSocket b = far.Run(() => new UdpSocket(new KernelFeatures()));
+        ushort port = far.Run(() => b.Open(0, 0));
+        byte number = 0;
+        foreach (uint mark in (uint[])[7, 0, 7, 0])
+        {
+            if (number > 0)
+            {
+                a.SetMark(mark);
+            }
+
+            byte[] payload = Packets.Payload(1400);
+            payload[0] = number++;
+            Send(a, Fragmented(Packets.Endpoint("fd08::2", port, "fd08::1", sourceInterface: _namespace.IndexOf("up0")), payload));
+        }
+
+        Assert.Equal([1, 3], UdpDatagrams.Receive(b, 2).Select(datagram => (int)datagram.Bytes[0]));
+    }
+
+    [Fact]
+    public void What_the_kernel_believes_of_the_route_makes_no_other_fragments()
+    {
+        using var far = new TestNamespace();
+        _namespace.Connect(far, 1500);
+        _namespace.Ip("-6 route add fd08::2 dev up0 mtu lock 1280");
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        using UdpSocket b = far.Run(() => new UdpSocket(new KernelFeatures()));
+        ushort port = far.Run(() => b.Open(0, 0));
+        Assert.Equal(SendOutcome.Sent, Send(a, Fragmented(Packets.Endpoint("fd08::2", port, "fd08::1"), Packets.Payload(2000), 1400)));
+        Assert.InRange(UdpDatagrams.Receive(b, 1)[0].Train.FragmentSize, 1392, 1400);
     }
 
     [Fact]
@@ -69,12 +158,38 @@ public sealed class UdpFragmentTests : IDisposable
     }
 
     /// <summary>A run of one message of 1400 bytes, for a path of 1300.</summary>
-    private static PacketBatch Fragmented(Endpoint endpoint)
+    private static PacketBatch Fragmented(Endpoint endpoint, byte[]? payload = null, int fragmentAt = 1300)
     {
         PacketBatch batch = Packets.OutboundBatch();
-        Packets.AddRun(batch, Packets.Payload(1400), 1400, endpoint);
-        batch.OutboundRuns[0].FragmentAt = 1300;
+        payload ??= Packets.Payload(1400);
+        Packets.AddRun(batch, payload, payload.Length, endpoint);
+        batch.OutboundRuns[0].FragmentAt = fragmentAt;
         return batch;
+    }
+
+    /// <summary>A link without an end, fd07::/64.</summary>
+    private TunDevice Tun()
+    {
+        TunDevice tun = _namespace.Run(() => TunDevice.Create("wgt0", new KernelFeatures()));
+        _namespace.Ip("link set wgt0 addrgenmode none up");
+        _namespace.AddIPv6("fd07::1/64", "wgt0");
+        return tun;
+    }
+
+    private static List<byte[]> Fragments(TunDevice tun, int count = 2)
+    {
+        var fragments = new List<byte[]>();
+        PacketBatch read = Packets.OutboundBatch();
+        while (fragments.Count < count)
+        {
+            read.Clear();
+            Assert.Equal(IoStatus.Done, tun.Read(read));
+            fragments.AddRange(read.Frames.Take(read.FrameCount).Select(frame => read.Buffer.AsSpan(frame.Offset, frame.Length).ToArray())
+                .Where(packet => packet[6] == Libc.IPPROTO_FRAGMENT));
+        }
+
+        Assert.Equal(count, fragments.Count);
+        return fragments;
     }
 
     private SendOutcome Send(UdpSocket a, PacketBatch batch)

@@ -77,6 +77,40 @@ public sealed class UdpFragmentTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(1252, 1300)]
+    [InlineData(1253, 1296, 61)]
+    [InlineData(2488, 1296, 1296)]
+    [InlineData(2489, 1296, 1296, 49)]
+    public void What_fits_leaves_whole_and_fragments_are_as_long_as_may_be(int message, params int[] lengths)
+    {
+        using TunDevice tun = Tun();
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        foreach (int stride in (int[])[message, 0])
+        {
+            PacketBatch batch = Fragmented(Packets.Endpoint("fd07::2", 9), Packets.Payload(message));
+            batch.OutboundRuns[0].Stride = stride;
+            Assert.Equal(SendOutcome.Sent, Send(a, batch));
+            Assert.Equal(lengths, Sent(tun, lengths.Length).Select(packet => packet.Length));
+        }
+    }
+
+    [Fact]
+    public void A_run_of_seventy_arrives_and_nothing_behind_it()
+    {
+        using TunDevice tun = Tun();
+        using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
+        PacketBatch batch = Packets.OutboundBatch();
+        byte[] messages = Packets.Payload(70 * 700);
+        Packets.AddRun(batch, messages, 700, Packets.Endpoint("fd07::2", 9));
+        batch.OutboundRuns[0].FragmentAt = 1300;
+        Assert.Equal(SendOutcome.Sent, Send(a, batch));
+        Assert.Equal(SendOutcome.Sent, Send(a, Fragmented(Packets.Endpoint("fd07::2", 9), Packets.Payload(9))));
+        List<byte[]> sent = Sent(tun, 71);
+        Assert.Equal(messages, sent.Take(70).SelectMany(packet => packet[48..]));
+        Assert.Equal(57, sent[70].Length);
+    }
+
     [Fact]
     public void The_mark_decides_by_which_way()
     {
@@ -101,7 +135,9 @@ public sealed class UdpFragmentTests : IDisposable
             Send(a, Fragmented(Packets.Endpoint("fd08::2", port, "fd08::1", sourceInterface: _namespace.IndexOf("up0")), payload));
         }
 
-        Assert.Equal([1, 3], UdpDatagrams.Receive(b, 2).Select(datagram => (int)datagram.Bytes[0]));
+        List<ReceivedDatagram> received = UdpDatagrams.Receive(b, 2);
+        Assert.Equal([1, 3], received.Select(datagram => (int)datagram.Bytes[0]));
+        Assert.All(received, datagram => Assert.InRange(datagram.Train.FragmentSize, 1292, 1300));
     }
 
     [Fact]
@@ -178,6 +214,14 @@ public sealed class UdpFragmentTests : IDisposable
 
     private static List<byte[]> Fragments(TunDevice tun, int count = 2)
     {
+        List<byte[]> fragments = Sent(tun, count);
+        Assert.All(fragments, packet => Assert.Equal(Libc.IPPROTO_FRAGMENT, packet[6]));
+        return fragments;
+    }
+
+    /// <summary>What was sent by us; the kernel has its own to say about neighbours.</summary>
+    private static List<byte[]> Sent(TunDevice tun, int count)
+    {
         var fragments = new List<byte[]>();
         PacketBatch read = Packets.OutboundBatch();
         while (fragments.Count < count)
@@ -185,7 +229,7 @@ public sealed class UdpFragmentTests : IDisposable
             read.Clear();
             Assert.Equal(IoStatus.Done, tun.Read(read));
             fragments.AddRange(read.Frames.Take(read.FrameCount).Select(frame => read.Buffer.AsSpan(frame.Offset, frame.Length).ToArray())
-                .Where(packet => packet[6] == Libc.IPPROTO_FRAGMENT));
+                .Where(packet => packet[6] is Libc.IPPROTO_FRAGMENT or Libc.IPPROTO_UDP));
         }
 
         Assert.Equal(count, fragments.Count);

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Alive under pressure: what others do with the processors, the queues and the port of a daemon does not take the tunnel away from
-# those who use it honestly. The rows are those of bench/pressure (lib/pressure.sh), measured once; beside each figure stands
+# those who use it honestly. The rows are those of bench/pressure (lib/pressure.sh); beside each figure stands
 # that of Debian's wireguard-go, for whoever wants to know: nothing is demanded of it.
 # A time that does not hold is measured again, twice at most: the worst of some hundred of them is somebody else's doing where the machine's processors
 # are not ours alone, and what we are late with we are late with again. What is lost is lost; no second look.

@@ -144,7 +144,8 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
 
     private void SendProbes(Peer peer, Endpoint endpoint, PeerPath path, Instant now)
     {
-        bool isAskable = TryFindTarget(peer, path, out InetAddress own, out InetAddress host) && link.MtuPolicy == MtuPolicy.Auto && io.Udp.CanSendWhole;
+        InetAddress own = InetAddress.None, host = InetAddress.None;
+        bool isAskable = link.MtuPolicy == MtuPolicy.Auto && io.Udp.CanSendWhole && TryFindTarget(peer, path, out own, out host);
         path.Mtu.SetAskable(isAskable, now);
         for (int i = 0; i < MostProbes && path.Mtu.TryTakeProbe(now, out PathProbe probe); i++)
         {

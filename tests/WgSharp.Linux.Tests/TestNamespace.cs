@@ -82,9 +82,11 @@ internal sealed partial class TestNamespace : IDisposable
     internal void AddIPv6(string prefix, string device)
     {
         Ip($"address add {prefix} dev {device} nodad");
+        var waited = Stopwatch.StartNew();
         while (!Ip("-6 route show table local").Contains($"local {prefix.Split('/')[0]} dev {device}", StringComparison.Ordinal))
         {
             // Each look is a process: pause enough.
+            Assert.True(waited.Elapsed < TimeSpan.FromSeconds(20), $"no local route to {prefix} on {device}");
         }
     }
 

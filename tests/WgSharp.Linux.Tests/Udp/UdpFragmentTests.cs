@@ -43,6 +43,7 @@ public sealed class UdpFragmentTests : IDisposable
         using UdpSocket a = UdpDatagrams.Open(_namespace, KernelFeature.None, out _);
         Assert.Equal(SendOutcome.Sent, Send(a, Fragmented(Packets.Endpoint("fd07::2", 9))));
         List<byte[]> fragments = Fragments(tun);
+        Assert.Equal(8 + 1400, BinaryPrimitives.ReadUInt16BigEndian(fragments[0].AsSpan(48 + 4)));
         int checksum = BinaryPrimitives.ReadUInt16BigEndian(fragments[0].AsSpan(48 + 6));
         uint identification = BinaryPrimitives.ReadUInt32BigEndian(fragments[0].AsSpan(44));
         Assert.Equal(identification, BinaryPrimitives.ReadUInt32BigEndian(fragments[1].AsSpan(44)));

@@ -240,6 +240,10 @@ scenario_starts_within_250_ms() {
 	note "ms each: ${times[*]}"
 	mapfile -t times < <(printf '%s\n' "${times[@]}" | sort -n)
 	check "median ms until wgsharp wg0 is back" "${times[4]}" -le 250
+
+	# The same on any machine, and the first to show that the core library was not compiled ahead (WgSharp.csproj).
+	on a env DOTNET_JitStdOutFile="$lab/jit" DOTNET_JitDisasmSummary=1 "$WGSHARP" --version >/dev/null
+	check "methods that the JIT compiles for wgsharp --version" "$(grep -c "JIT compiled" "$lab/jit")" -le 20
 }
 
 # A daemon that has had a handshake and is idle is at most 30 MB.

@@ -255,7 +255,8 @@ unplug() { # host
 	new=$name.$((${old#"$name."} + 1))
 	stand "$name" "$new"
 	for card in $(ip -netns "$old" -o link show type veth | cut -d : -f 2 | cut -d @ -f 1); do
-		ip -netns "$old" link set "$card" netns "$new"
+		# Docker's are state as well; those whose container is gone already go by themselves, at any moment.
+		[[ $card == veth* ]] || ip -netns "$old" link set "$card" netns "$new"
 	done
 	kill -KILL "${keeper[$name]}"
 	keeper[$name]=${holder[$name]}

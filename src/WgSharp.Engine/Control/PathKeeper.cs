@@ -216,7 +216,6 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
 
     private static string Name(MtuOrigin origin) => origin switch
     {
-        MtuOrigin.Configured => "configured",
         MtuOrigin.Icmp => "ICMP",
         MtuOrigin.Fragments => "fragments received",
         MtuOrigin.Probe => "probe",

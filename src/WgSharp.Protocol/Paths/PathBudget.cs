@@ -19,9 +19,6 @@ internal enum MtuOrigin
     /// <summary>The MTU of the route or local link: an upper bound, not confirmed.</summary>
     Route,
 
-    /// <summary>Set by the user.</summary>
-    Configured,
-
     /// <summary>An ICMP packet-too-big that quoted a message of ours.</summary>
     Icmp,
 

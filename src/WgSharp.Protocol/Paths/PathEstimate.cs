@@ -22,9 +22,6 @@ internal struct PathEstimate
     /// <summary>The MTU of the route.</summary>
     public int Route { get; private set; }
 
-    /// <summary>What the user has fixed, or 0.</summary>
-    public int Configured { get; private set; }
-
     /// <summary>The largest packet that passes unfragmented.</summary>
     public int Outer { get; private set; }
 
@@ -47,19 +44,7 @@ internal struct PathEstimate
 
     public readonly bool IsConfirmedLately(Instant now) => Confirmed > 0 && !_confirmedAt.IsOlderThan(Lately, now);
 
-    // ---- the route and the user ----
-
-    /// <summary>The user fixes it; 0 takes that back. Then: <see cref="Restart"/>.</summary>
-    public void SetConfigured(int outerMtu) => Configured = outerMtu;
-
-    /// <summary>Nothing that was learned counts any more.</summary>
-    public void Restart(int routeMtu)
-    {
-        int configured = Configured;
-        this = new PathEstimate(routeMtu);
-        Configured = configured;
-        FollowRoute();
-    }
+    // ---- the route ----
 
     /// <summary>The route's MTU is another one.</summary>
     /// <param name="isConfirmable">Probes can be sent.</param>
@@ -72,20 +57,15 @@ internal struct PathEstimate
             return false;
         }
 
-        if (mtu < Outer || Origin is MtuOrigin.Route or MtuOrigin.Configured)
+        if (mtu < Outer || Origin == MtuOrigin.Route)
         {
-            FollowRoute();
+            Outer = mtu;
+            Origin = MtuOrigin.Route;
             Confirmed = Math.Min(Confirmed, Outer);
             _loweredUntil = Instant.Never;
         }
 
         return true;
-    }
-
-    private void FollowRoute()
-    {
-        Outer = Configured == 0 ? Route : Math.Min(Route, Configured);
-        Origin = Configured == 0 ? MtuOrigin.Route : MtuOrigin.Configured;
     }
 
     // ---- what others say ----

@@ -7,7 +7,7 @@ namespace WgSharp.Protocol;
 // believed of the path (PathEstimate), when which size is probed (ProbeSchedule, PathSearch), and whether fragments pass (FragmentCheck).
 
 /// <summary>
-/// One peer's path: events in, <see cref="Budget"/>, <see cref="NextDeadline"/> and probes out. Outer sizes only. No I/O, no clock. Control loop
+/// One peer's path to one endpoint: events in, <see cref="Budget"/>, <see cref="NextDeadline"/> and probes out. Outer sizes only. No I/O, no clock. Control loop
 /// only, but for <see cref="Budget"/>, which any thread reads.
 /// </summary>
 internal sealed class PathMtu
@@ -22,7 +22,7 @@ internal sealed class PathMtu
     public const int MaxOuter = 65535;
 
     private readonly MtuPolicy _policy;
-    private bool _isIPv6;
+    private readonly bool _isIPv6;
     private bool _isAskable = true;
 
     private PathEstimate _estimate;
@@ -67,20 +67,13 @@ internal sealed class PathMtu
     /// <summary>A search or a plain probe is under way.</summary>
     public bool IsBusy => _schedule.IsSearching || _fragments.IsBusy;
 
-    private bool Probes => _policy == MtuPolicy.Auto && _estimate.Configured == 0 && _isAskable;
+    private bool Probes => _policy == MtuPolicy.Auto && _isAskable;
 
-    private bool Learns => _policy != MtuPolicy.Kernel && _estimate.Configured == 0;
+    private bool Learns => _policy != MtuPolicy.Kernel;
 
     private int Floor => _isIPv6 ? FloorIPv6 : FloorIPv4;
 
     // ---- events ----
-
-    /// <summary>The user fixes the path's MTU; 0 takes that back. Nothing is learned or probed then.</summary>
-    public void SetConfigured(int outerMtu, Instant now)
-    {
-        _estimate.SetConfigured(outerMtu);
-        Restart(_estimate.Route, now);
-    }
 
     /// <summary>Whether there is anybody to send probes to. Assumed at first.</summary>
     public void SetAskable(bool isAskable, Instant now)
@@ -113,13 +106,6 @@ internal sealed class PathMtu
         }
 
         Publish();
-    }
-
-    /// <summary>The endpoint is another one: nothing that was known counts any more.</summary>
-    public void NoteRoamed(bool isIPv6, int routeMtu, Instant now)
-    {
-        _isIPv6 = isIPv6;
-        Restart(Math.Min(routeMtu, MaxOuter), now);
     }
 
     /// <summary>An ICMP packet-too-big came whose quote is a message of ours.</summary>
@@ -365,16 +351,6 @@ internal sealed class PathMtu
     }
 
     // ---- the rest ----
-
-    private void Restart(int routeMtu, Instant now)
-    {
-        _estimate.Restart(routeMtu);
-        _schedule = new ProbeSchedule();
-        _schedule.SearchSoon(now);
-        _fragments = default;
-        _sent.Forget();
-        Publish();
-    }
 
     private void StopProbing()
     {

@@ -70,9 +70,6 @@ internal struct SentProbes
         return true;
     }
 
-    /// <summary>Whatever is answered from now on was sent later. Ids go on.</summary>
-    public void Forget() => _sent = null;
-
     [StructLayout(LayoutKind.Auto)]
     private readonly record struct Sent(Instant At, uint Id, ushort Size, bool DontFragment);
 }

@@ -74,21 +74,6 @@ public sealed class PathEstimateTests
         Assert.Equal((1400, 0), (estimate.Outer, estimate.Confirmed));
     }
 
-    [Fact]
-    public void A_restart_forgets_everything_but_what_the_user_has_fixed()
-    {
-        var estimate = new PathEstimate(1500);
-        estimate.NotePassed(1500, Begin);
-        estimate.NoteInbound(1300, Begin);
-        estimate.SetConfigured(1450);
-        estimate.Restart(1500);
-        Assert.Equal((1450, MtuOrigin.Configured, 0, int.MaxValue), (estimate.Outer, estimate.Origin, estimate.Confirmed, estimate.Inbound));
-        Assert.Equal(Instant.Never, estimate.NextDeadline);
-        Assert.False(estimate.IsConfirmedLately(Begin));
-        estimate.Restart(1400);
-        Assert.Equal((1400, MtuOrigin.Configured), (estimate.Outer, estimate.Origin));
-    }
-
     // ---- the route ----
 
     [Fact]

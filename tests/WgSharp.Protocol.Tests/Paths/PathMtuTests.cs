@@ -45,31 +45,6 @@ public sealed class PathMtuTests
         Assert.DoesNotContain(path.Published, published => published.Budget.OuterMtu < 1436);
     }
 
-    [Fact]
-    public void Who_roams_starts_anew()
-    {
-        var path = new SimulatedPath(1400) { PassesFragments = false };
-        path.Run(60);
-        Assert.True(path.Budget.IsHard);
-        path.Mtu = 1492;
-        path.PassesFragments = true;
-        path.Path.NoteRoamed(isIPv6: true, 1500, path.Now);
-        Assert.Equal((1500, MtuOrigin.Route, default(Instant), false), Of(path.Budget));
-        Assert.InRange(path.SecondsUntil(budget => budget.OuterMtu == 1492), 0, 5);
-        Assert.All(path.Probes.Skip(path.Probes.Count - 3), probe => Assert.InRange(probe.OuterSize, 1280, 1500));
-    }
-
-    [Fact]
-    public void Answers_to_what_was_sent_before_roaming_are_not_believed()
-    {
-        var path = new SimulatedPath(1500) { RoundTrip = TimeSpan.FromSeconds(0.5) };
-        path.Run(0.1);
-        path.Path.NoteRoamed(isIPv6: false, 1500, path.Now);
-        path.AnswersEcho = false;
-        path.Run(2);
-        Assert.Equal(MtuOrigin.Route, path.Budget.Origin);
-    }
-
     // ---- events ----
 
     [Fact]
@@ -262,24 +237,6 @@ public sealed class PathMtuTests
         Assert.Equal((expected, Enum.Parse<MtuOrigin>(origin), default(Instant), false), Of(path.Budget));
         path.Path.NoteRouteMtu(1280, path.Now);
         Assert.Equal((1280, MtuOrigin.Route), (path.Budget.OuterMtu, path.Budget.Origin));
-    }
-
-    [Fact]
-    public void A_configured_mtu_is_taken_as_it_is_but_for_the_routes()
-    {
-        var path = new SimulatedPath(1400);
-        path.Path.SetConfigured(1380, path.Now);
-        path.Path.NoteTooBig(1300, path.Now);
-        path.Path.NoteFragments(1300, path.Now);
-        path.Run(100);
-        Assert.Empty(path.Probes);
-        Assert.Equal((1380, MtuOrigin.Configured, default(Instant), false), Of(path.Budget));
-        path.Path.NoteRouteMtu(1300, path.Now);
-        Assert.Equal((1300, MtuOrigin.Configured), (path.Budget.OuterMtu, path.Budget.Origin));
-        path.Path.NoteRouteMtu(1500, path.Now);
-        Assert.Equal((1380, MtuOrigin.Configured), (path.Budget.OuterMtu, path.Budget.Origin));
-        path.Path.SetConfigured(0, path.Now);
-        Assert.InRange(path.SecondsUntil(budget => budget.OuterMtu is > 1392 and <= 1400), 0, 5);
     }
 
     [Fact]

@@ -81,7 +81,6 @@ internal sealed class Tunnel : IDisposable
     public void Start()
     {
         StartThread("wg-control", Control.Run);
-        StartThread("wg-self-test", AeadSelfTest.Run);
         foreach (PacketWorkers workers in Packets)
         {
             for (int i = 0; i < workers.Threads; i++)
@@ -97,6 +96,12 @@ internal sealed class Tunnel : IDisposable
             }
         }
     }
+
+    /// <summary>
+    /// Once, beside what was started: the AEAD computes as libsodium does, or the tunnel fails. Compiles the kernels (tens of milliseconds), which the
+    /// first packet would wait for, and which who starts the tunnel need not wait for.
+    /// </summary>
+    public void ProveAead() => Guard("self-test", AeadSelfTest.Run);
 
     /// <summary>Any thread. Applies a configuration on the control loop and returns when it stands.</summary>
     /// <exception cref="ConfigurationException">It cannot be applied.</exception>
@@ -200,22 +205,23 @@ internal sealed class Tunnel : IDisposable
 
     private void StartThread(string name, Action body)
     {
-        var thread = new Thread(() =>
-        {
-            try
-            {
-                body();
-            }
-#pragma warning disable CA1031 // A thread that dies of whatever cause takes the tunnel with it, loudly.
-            catch (Exception e)
-#pragma warning restore CA1031
-            {
-                Log.ThreadFailed(_log, e, name);
-                _completion.TrySetException(e);
-            }
-        })
-        { Name = name, IsBackground = true };
+        var thread = new Thread(() => Guard(name, body)) { Name = name, IsBackground = true };
         thread.Start();
         _threads.Add(thread);
+    }
+
+    private void Guard(string name, Action body)
+    {
+        try
+        {
+            body();
+        }
+#pragma warning disable CA1031 // A thread that dies of whatever cause takes the tunnel with it, loudly.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            Log.ThreadFailed(_log, e, name);
+            _completion.TrySetException(e);
+        }
     }
 }

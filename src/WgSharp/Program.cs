@@ -2,7 +2,6 @@ using System.Reflection;
 using System.Text;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
 using Serilog;
 using Serilog.Core;
 using Serilog.Extensions.Logging;
@@ -87,6 +86,7 @@ internal static class Program
     {
         NativeHeap.UseOneArena();
         InterfaceName.Check(commandLine.InterfaceName);
+        using var builder = new Meanwhile<HostApplicationBuilder>("host builder", CreateBuilder);
         Settings settings = Settings.Read(
             Settings.DefaultDirectory, commandLine.InterfaceName, Environment.GetEnvironmentVariables(), commandLine.Settings);
         if (!settings.CoreDumps)
@@ -101,14 +101,17 @@ internal static class Program
         using var signals = new EndSignals();
         QueuedSink? queue = CreateQueue(commandLine.InterfaceName, settings, detached);
         using Logger logger = CreateLogger(queue, settings);
-        using IHost host = BuildHost(order, logger, signals);
-        var log = host.Services.GetRequiredService<ILoggerFactory>().CreateLogger(nameof(Program));
+        using var logs = new SerilogLoggerFactory(logger);
+        var log = logs.CreateLogger(nameof(Program));
         AppDomain.CurrentDomain.UnhandledException += (_, death) =>
         {
             log.Dying(death.ExceptionObject as Exception);
             queue?.Flush();
         };
-        host.Start();
+        using var service = new TunnelService(order, logs, signals);
+        using var host = new Meanwhile<IHost>("host", () => Build(builder.Result, service));
+        service.Open();
+        host.Result.Start();
         if (signals.IsPending)
         {
             return End(Failure, "a signal came before the interface was ready.");
@@ -122,13 +125,13 @@ internal static class Program
         TellManager(log, ServiceManager.Ready, detached);
 
         // Who waits for the interface need not wait for this.
+        service.ProveAead();
         Bundle.OpenWhole();
-        TunnelService service = host.Services.GetRequiredService<TunnelService>();
         service.TellWhatWasFound();
         MappedFiles.Release();
         signals.Wait();
         TellManager(log, ServiceManager.Stopping, detached);
-        host.StopAsync().GetAwaiter().GetResult();
+        host.Result.StopAsync().GetAwaiter().GetResult();
         return service.Failed ? Failure : 0;
     }
 
@@ -141,21 +144,19 @@ internal static class Program
         }
     }
 
-    // Nothing but what is used: no configuration files, no file watchers, no console or event log providers, and no time limits, which are timers.
-    private static IHost BuildHost(TunnelOrder order, Logger logger, EndSignals signals)
+    // Nothing but what is used: no configuration files, no file watchers, no time limits, which are timers, and no log: what the host itself has to
+    // say is said by whoever catches it, in a sentence.
+    private static HostApplicationBuilder CreateBuilder()
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
-        builder.Logging.SetMinimumLevel(LogLevel.Trace);
-
-        // What the host itself has to say is said by whoever catches it, in a sentence.
-        builder.Logging.AddFilter("Microsoft", LogLevel.None);
-        builder.Logging.AddProvider(new SerilogLoggerProvider(logger));
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = Timeout.InfiniteTimeSpan);
         builder.Services.AddSingleton<IHostLifetime, MainThreadLifetime>();
-        builder.Services.AddSingleton(order);
-        builder.Services.AddSingleton(signals);
-        builder.Services.AddSingleton<TunnelService>();
-        builder.Services.AddHostedService(services => services.GetRequiredService<TunnelService>());
+        return builder;
+    }
+
+    private static IHost Build(HostApplicationBuilder builder, TunnelService service)
+    {
+        builder.Services.AddSingleton<IHostedService>(service);
         return builder.Build();
     }
 

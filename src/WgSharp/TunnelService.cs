@@ -17,7 +17,7 @@ internal sealed record TunnelOrder(string InterfaceName, Settings Settings, int?
 
 /// <summary>
 /// The composition root: opens the TUN, the tunnel behind it, the link monitor and the UAPI, in that order, and closes them in
-/// the other one. Whatever of them ends or fails ends the daemon; what outlives it, where it is to be started again, is <see cref="Survival"/>'s. Every thread that will ever be needed is made by <see cref="StartAsync"/>.
+/// the other one. Whatever of them ends or fails ends the daemon; what outlives it, where it is to be started again, is <see cref="Survival"/>'s. Every thread that will ever be needed is made by <see cref="Open"/> and <see cref="StartAsync"/>.
 /// </summary>
 /// <param name="signals">Woken once when the daemon is to end, by any thread.</param>
 internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndSignals signals) : IHostedService, IDisposable
@@ -44,22 +44,33 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     /// <summary>Something broke: the process is to exit with a failure.</summary>
     public bool Failed { get; private set; }
 
-    /// <summary>Returns when everything stands.</summary>
+    /// <summary>Before <see cref="StartAsync"/>: the interface stands, and the tunnel behind it runs.</summary>
     /// <exception cref="IOException">Something that the tunnel needs is not to be had; the message says what to do.</exception>
     /// <exception cref="SodiumMissingException">There is no libsodium.</exception>
     /// <exception cref="OutOfMemoryException">A thread could not be made.</exception>
+    public void Open()
+    {
+        SodiumLibrary.Load();
+        foreach (string aead in order.Settings.DisabledAeads)
+        {
+            AeadKey.TryDisable(aead);
+        }
+
+        _survival = order is { IsService: true, TunDescriptor: null, UapiDescriptor: null } ? Survival.Open(out _notKept) : null;
+        _io = OpenInterface();
+        _tunnel = new Tunnel(_io.Io, Options(order.Settings, _survival?.Store), logs.CreateLogger<Tunnel>());
+        _tunnel.Start();
+        TakeOver(_tunnel);
+        _links = new LinkMonitor(_io.Tun, OnLinkChanged, _tunnel.OwnAddressesChanged);
+    }
+
+    /// <summary>Returns when everything stands: <c>wg</c> is answered.</summary>
+    /// <exception cref="IOException">The control socket is not to be had; the message says what to do.</exception>
+    /// <exception cref="OutOfMemoryException">A thread could not be made.</exception>
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        try
-        {
-            Start();
-            return Task.CompletedTask;
-        }
-        catch
-        {
-            Dispose();
-            throw;
-        }
+        Serve(_io!, _tunnel!);
+        return Task.CompletedTask;
     }
 
     /// <summary>Returns when everything has ended.</summary>
@@ -98,36 +109,24 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
         _survival?.Dispose();
     }
 
-    private void Start()
+    private void Serve(LinuxTunnelIo io, Tunnel tunnel)
     {
-        SodiumLibrary.Load();
-        foreach (string aead in order.Settings.DisabledAeads)
-        {
-            AeadKey.TryDisable(aead);
-        }
-
-        _survival = order is { IsService: true, TunDescriptor: null, UapiDescriptor: null } ? Survival.Open(out _notKept) : null;
-        _io = OpenInterface();
-        _tunnel = new Tunnel(_io.Io, Options(order.Settings, _survival?.Store), logs.CreateLogger<Tunnel>());
-        _tunnel.Start();
-        TakeOver(_tunnel);
-        _links = new LinkMonitor(_io.Tun, OnLinkChanged, _tunnel.OwnAddressesChanged);
         _socket = order.UapiDescriptor is { } descriptor
             ? UapiSocket.Inherited(descriptor)
             : _survival?.TakeControl(UapiSocket.DefaultDirectory, order.InterfaceName)
-                ?? UapiSocket.Listen(UapiSocket.DefaultDirectory, order.TunDescriptor is null ? order.InterfaceName : _io.Tun.Name, PatienceWithPredecessor);
+                ?? UapiSocket.Listen(UapiSocket.DefaultDirectory, order.TunDescriptor is null ? order.InterfaceName : io.Tun.Name, PatienceWithPredecessor);
         _uapi = new UapiServer(
             _socket.Listener,
             new UapiOperations(Configure, Snapshot, _memory.Has, UapiOperations.DefaultTimeout, TimeProvider.System)
             {
-                Status = new StatusSource(Describe, _tunnel.DescribePeers),
+                Status = new StatusSource(Describe, tunnel.DescribePeers),
             },
             logs.CreateLogger<UapiServer>());
         ServeMetrics();
         WatchSocket(_socket);
-        EndWith(_tunnel.Completion, "the tunnel", "the interface was deleted");
+        EndWith(tunnel.Completion, "the tunnel", "the interface was deleted");
         EndWith(_uapi.Completion, "the control socket", "the control socket was closed");
-        _notKept ??= _survival?.Keep(_io.Tun, _socket);
+        _notKept ??= _survival?.Keep(io.Tun, _socket);
     }
 
     private LinuxTunnelIo OpenInterface()
@@ -168,6 +167,9 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
             _log.TakenOver(peers, sessions);
         }
     }
+
+    /// <summary>A kernel that computes wrong ends the daemon.</summary>
+    public void ProveAead() => _tunnel!.ProveAead();
 
     /// <summary>For the log. A process's first message costs 20 ms: who waits for the interface need not wait for that.</summary>
     public void TellWhatWasFound()

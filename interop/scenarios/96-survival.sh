@@ -140,9 +140,12 @@ started_by_hand() {
 	check "a wrong setting: status and words" "$status $answer" =~ $'^2 wgsharp: --threads[^\n]*$'
 	check "nothing of that is left" "$(on vps systemctl --failed --plain --no-legend) $(on vps ls -A /run/wgsharp)" == ' wg0'
 	on vps wgsharp --log-level=debug --disable=gso wg5
-	check "settings reach the unit" "$(on vps journalctl -q -b -o cat -u wgsharp@wg5 | grep -c 'gso-')" -ge 1
+	# Who waits for the interface does not wait for the log.
+	await 5 "settings reach the unit" told_of_settings
 	on vps ip link delete wg5
 }
+
+told_of_settings() { on vps journalctl -q -b -o cat -u wgsharp@wg5 | grep -q 'gso-'; }
 
 survival() { # image
 	survivor "$1"

@@ -86,7 +86,8 @@ internal static class Program
     {
         NativeHeap.UseOneArena();
         InterfaceName.Check(commandLine.InterfaceName);
-        using var builder = new Meanwhile<HostApplicationBuilder>("host builder", CreateBuilder);
+        TunnelService? served = null;
+        using var host = new Meanwhile<IHost>("host", () => BuildHost(() => served!));
         Settings settings = Settings.Read(
             Settings.DefaultDirectory, commandLine.InterfaceName, Environment.GetEnvironmentVariables(), commandLine.Settings);
         if (!settings.CoreDumps)
@@ -109,7 +110,7 @@ internal static class Program
             queue?.Flush();
         };
         using var service = new TunnelService(order, logs, signals);
-        using var host = new Meanwhile<IHost>("host", () => Build(builder.Result, service));
+        served = service;
         service.Open();
         host.Result.Start();
         if (signals.IsPending)
@@ -146,17 +147,12 @@ internal static class Program
 
     // Nothing but what is used: no configuration files, no file watchers, no time limits, which are timers, and no log: what the host itself has to
     // say is said by whoever catches it, in a sentence.
-    private static HostApplicationBuilder CreateBuilder()
+    private static IHost BuildHost(Func<TunnelService> served)
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = Timeout.InfiniteTimeSpan);
         builder.Services.AddSingleton<IHostLifetime, MainThreadLifetime>();
-        return builder;
-    }
-
-    private static IHost Build(HostApplicationBuilder builder, TunnelService service)
-    {
-        builder.Services.AddSingleton<IHostedService>(service);
+        builder.Services.AddSingleton<IHostedService>(_ => served());
         return builder.Build();
     }
 

@@ -96,7 +96,7 @@ internal static class StatusClient
         SocketError.ConnectionRefused => $"{name}: nobody answers at {path}; its daemon has gone.",
         SocketError.AccessDenied => $"{name}: only root may ask its daemon.",
         SocketError.TimedOut or SocketError.WouldBlock => $"{name}: its daemon does not answer within {_patience.TotalSeconds:0} s.",
-        _ when refused?.NativeErrorCode == Errno.ENOENT || refused is null || refused.SocketErrorCode == SocketError.AddressNotAvailable => Directory.Exists($"/sys/class/net/{name}")
+        null or SocketError.AddressNotAvailable => Directory.Exists($"/sys/class/net/{name}")
             ? $"{name} has no control socket in {Path.GetDirectoryName(path)}: the kernel serves it, or it is no WireGuard interface."
             : $"There is no interface {name}.",
         _ => $"{name}: {path}: {refused.Message}.",

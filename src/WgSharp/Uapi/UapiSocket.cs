@@ -96,7 +96,7 @@ internal sealed class UapiSocket : IDisposable
         catch (Exception failure) when (failure is SocketException or UnauthorizedAccessException or IOException { HResult: not Errno.EADDRINUSE })
         {
             listener.Dispose();
-            throw new IOException($"The control socket {path} cannot be made: {Reason(failure, directory)}", failure);
+            throw CannotBeMade(path, directory, failure);
         }
         catch
         {
@@ -107,8 +107,19 @@ internal sealed class UapiSocket : IDisposable
 
     /// <summary>Returns when nobody answers under the name.</summary>
     /// <param name="patience">How long a daemon that is just ending may take to leave it.</param>
-    /// <exception cref="IOException">It is taken; HResult is EADDRINUSE.</exception>
-    public static void AwaitFree(string directory, string interfaceName, TimeSpan patience) => EnsureFree(PathOf(directory, interfaceName), patience);
+    /// <exception cref="IOException">It is taken: HResult is EADDRINUSE. Or nobody can be asked there.</exception>
+    public static void AwaitFree(string directory, string interfaceName, TimeSpan patience)
+    {
+        string path = PathOf(directory, interfaceName);
+        try
+        {
+            EnsureFree(path, patience);
+        }
+        catch (SocketException refused)
+        {
+            throw CannotBeMade(path, directory, refused);
+        }
+    }
 
     /// <summary>Calls back once, on another thread, when the socket file was deleted or replaced.</summary>
     /// <returns>Null for an inherited socket.</returns>
@@ -158,7 +169,7 @@ internal sealed class UapiSocket : IDisposable
     }
 
     // After `ip link delete` the old daemon takes a moment to go, and an `up` may follow at once: the connection that found it
-    // alive also tells when it ends.
+    // alive also tells when it ends. That the name went between the look and the question (ENOENT) is "address not available" to the runtime.
     private static void EnsureFree(string path, TimeSpan patience)
     {
         long deadline = Environment.TickCount64 + (long)patience.TotalMilliseconds;
@@ -178,7 +189,7 @@ internal sealed class UapiSocket : IDisposable
             {
                 return;
             }
-            catch (SocketException gone) when (gone.NativeErrorCode == Errno.ENOENT)
+            catch (SocketException gone) when (gone.SocketErrorCode == SocketError.AddressNotAvailable)
             {
                 return;
             }
@@ -194,6 +205,9 @@ internal sealed class UapiSocket : IDisposable
             }
         }
     }
+
+    private static IOException CannotBeMade(string path, string directory, Exception failure) =>
+        new($"The control socket {path} cannot be made: {Reason(failure, directory)}", failure);
 
     private static IOException Taken(string path) => new(
         $"{path} answers: a daemon serves this interface already ({nameof(Errno.EADDRINUSE)}).",

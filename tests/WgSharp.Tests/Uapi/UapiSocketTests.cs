@@ -65,6 +65,44 @@ public sealed class UapiSocketTests : IDisposable
     }
 
     [Fact]
+    public void A_socket_that_goes_while_it_is_looked_at_leaves_the_name_free()
+    {
+        bool looked = false;
+        var predecessors = new Thread(() =>
+        {
+            while (!Volatile.Read(ref looked))
+            {
+                using var ending = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+                ending.Bind(new UnixDomainSocketEndPoint(SocketPath));
+                File.Delete(SocketPath);
+            }
+        });
+        predecessors.Start();
+        Exception? refused = Record.Exception(() =>
+        {
+            for (int i = 0; i < 20_000; i++)
+            {
+                UapiSocket.AwaitFree(_directory.Path, "wgt0", TimeSpan.Zero);
+            }
+        });
+        Volatile.Write(ref looked, true);
+        predecessors.Join();
+
+        Assert.Null(refused);
+    }
+
+    [Fact]
+    public void A_socket_of_another_kind_is_refused_in_a_sentence()
+    {
+        using var datagrams = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+        datagrams.Bind(new UnixDomainSocketEndPoint(SocketPath));
+
+        IOException refused = Assert.Throws<IOException>(() => UapiSocket.AwaitFree(_directory.Path, "wgt0", TimeSpan.Zero));
+
+        Assert.StartsWith($"The control socket {SocketPath} cannot be made: ", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_socket_that_answers_but_has_no_room_keeps_its_name()
     {
         using var full = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);

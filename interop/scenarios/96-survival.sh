@@ -145,7 +145,7 @@ started_by_hand() {
 	on vps ip link delete wg5
 }
 
-told_of_settings() { on vps journalctl -q -b -o cat -u wgsharp@wg5 | grep -q 'gso-'; }
+told_of_settings() { [[ $(on vps journalctl -q -b -o cat -u wgsharp@wg5) == *gso-* ]]; }
 
 survival() { # image
 	survivor "$1"

@@ -26,15 +26,18 @@ check() {
 	esac
 }
 
-# Until the command succeeds, looking every 20 ms; leaves in $waited how many milliseconds it took. Fails after SECONDS.
+# Until the command succeeds; leaves in $waited how many milliseconds it took. Fails after SECONDS. Looks every 20 ms, and more seldom the longer it
+# takes (every sixteenth of what it has taken, half a second at most): a look costs processes, and who waits must not take the processor from what he waits for.
 waited=0
 comes_true() { # seconds command...
-	local limit=$1 from=${EPOCHREALTIME/[.,]/}
+	local limit=$1 from=${EPOCHREALTIME/[.,]/} pause
 	shift
 	until "$@" >/dev/null 2>&1; do
 		waited=$(((${EPOCHREALTIME/[.,]/} - from) / 1000))
 		[[ $waited -lt $((limit * 1000)) ]] || return 1
-		read -r -t 0.02 <&7 || true
+		pause=$((waited < 320 ? 20 : waited < 8000 ? waited / 16 : 500))
+		printf -v pause '0.%03d' "$pause"
+		read -r -t "$pause" <&7 || true
 	done
 	waited=$(((${EPOCHREALTIME/[.,]/} - from) / 1000))
 }

@@ -35,7 +35,18 @@ disk() { # host image [option of systemd-nspawn...]
 		fail "$lab is on a file system that cannot keep a machine's disk (overlay)"
 	echo "$name" >"$lab/$name/disk/root/etc/hostname"
 	printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n' "$name" >"$lab/$name/disk/root/etc/hosts"
+	[[ ! -v machine[$name] ]] || spare_generators "$lab/$name/disk/root"
 	install_implementation "$name" "$lab/$name/disk/root"
+}
+
+# Nothing on these disks is encrypted, hibernates or is asked for on the kernel's command line. Under emulation it takes two seconds to find that out,
+# at each start and each `systemctl enable`.
+spare_generators() { # root
+	local kind
+	mkdir -p "$1/etc/systemd/system-generators"
+	for kind in cryptsetup debug gpt-auto hibernate-resume integritysetup run system-update veritysetup; do
+		ln -s /dev/null "$1/etc/systemd/system-generators/systemd-$kind-generator"
+	done
 }
 
 # What the administrator of the machine did about WireGuard: the daemon, and the drop-in for wg-quick's unit.
@@ -192,7 +203,7 @@ card_of_disk() { # host, its interface, host and interface at the other end
 }
 
 boot_virtual() { # host
-	local name=$1 from image=$lab/$1/disk/image fifo=$lab/$1/channel in out card number=0 names='' answer turn options=()
+	local name=$1 from image=$lab/$1/disk/image fifo=$lab/$1/channel in out card number=0 names='' answer turn processor options=()
 	from=$(now_ms)
 	if [[ ! -e $image ]]; then
 		truncate -s $(($(du -sm "$lab/$name/disk/root" | cut -f 1) + 1024))M "$image"
@@ -205,9 +216,12 @@ boot_virtual() { # host
 			-device "virtio-net-pci,netdev=n$number,mac=52:54:00:$(printf '%s' "$name$card" | md5sum | sed -E 's/^(..)(..)(..).*/\1:\2:\3/')")
 		number=$((number + 1))
 	done
+	# .NET asks for SSE4.2. Whoever does not is spared what takes longest to emulate: each string is searched by it where the processor has it.
+	processor=qemu64,+rdrand
+	[[ ${implementation[$name]} != wgsharp ]] || processor=max
 	exec {turn}>"$lab/../boot.$((RANDOM % 2))"
 	flock "$turn"
-	nsenter --net="/run/netns/$name" qemu-system-x86_64 -accel tcg -cpu max -m "${limit_of_memory[$name]:-512}" -nodefaults -no-user-config -display none -no-reboot \
+	nsenter --net="/run/netns/$name" qemu-system-x86_64 -accel tcg -cpu "$processor" -m "${limit_of_memory[$name]:-512}" -nodefaults -no-user-config -display none -no-reboot \
 		-kernel "${kit[$name]:-$KERNEL_KIT}/vmlinuz" -initrd "${kit[$name]:-$KERNEL_KIT}/disk-initramfs" \
 		-append "console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet mitigations=off apparmor=0 interop.cards=$names" -serial "file:$lab/$name/console" \
 		-drive "file=$image,format=raw,if=none,id=d0,cache=unsafe" -device virtio-blk-pci,drive=d0 "${options[@]}" \

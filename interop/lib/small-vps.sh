@@ -76,23 +76,33 @@ end_of_tunnel() { # host, its address within
 
 # ---- load ------------------------------------------------------------------------------------------------------
 
-# iperf3 both ways for so long, and while it runs the phone asks for so many new sessions, one after the other. Leaves $up_mbits and $down_mbits, as they arrived,
-# and in $slowest how many milliseconds the slowest of them took.
+# iperf3 both ways for so long, once more where the sessions take longer, and while it runs the phone asks for so many new sessions, one after the other. Leaves
+# $up_mbits and $down_mbits, as they arrived in the last of them, and in $slowest how many milliseconds the slowest session took.
 loads() { # seconds, new sessions
 	local load one
 	slowest=0
-	on home iperf3 -J -c 10.8.0.1 --bidir -t "$1" >"$lab/load" 2>&1 &
-	load=$!
+	load_begins "$1"
 	for ((one = 0; one < $2; one++)); do
-		kill -0 "$load" 2>/dev/null || fail "iperf3 has ended after $one new sessions: $(tail -n 5 "$lab/load")"
+		if ! kill -0 "$load" 2>/dev/null; then
+			load_ends
+			load_begins "$1"
+		fi
 		asks_for_a_session
 	done
-	wait "$load" || fail "iperf3: $(grep '"error"' "$lab/load")"
+	load_ends
 	read -r up_mbits down_mbits < <(python3 -c '
 import json, sys
 end = json.load(open(sys.argv[1]))["end"]
 print(*(int(end[name]["bits_per_second"] / 1e6) for name in ("sum_received", "sum_received_bidir_reverse")))' "$lab/load")
 }
+
+load_begins() { # seconds
+	quietly_await 10 "iperf3 on the VPS is done with the test before" has_no_test
+	on home iperf3 -J -c 10.8.0.1 --bidir -t "$1" >"$lab/load" 2>&1 &
+	load=$!
+}
+has_no_test() { [[ -z $(on vps ss -H -n -t state established state close-wait sport = :5201) ]]; }
+load_ends() { wait "$load" || fail "iperf3: $(grep '"error"' "$lab/load")"; }
 
 # The phone forgets the VPS and begins anew: nothing of the old session could answer its ping. INITIATIONS_PER_SECOND: of one peer's initiations within 20 ms the second is dropped.
 asks_for_a_session() {

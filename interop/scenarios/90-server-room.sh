@@ -68,7 +68,7 @@ scenario_server_room_mail_and_openvpn() {
 	pings traveller 192.168.10.50 3 -i 0.2 -s 8000
 	note "so do three of 8000 bytes"
 	iperf traveller storage 192.168.10.50 -t 2
-	check "TCP in OpenVPN in the tunnel, traveller -> storage, Mbit/s" "$mbits" -gt 0
+	check "TCP in OpenVPN in the tunnel, traveller -> storage, kbit/s" "$kbits" -gt 0
 	iperf traveller storage 192.168.10.50 -t 2 -R
 	check "storage -> traveller, Mbit/s" "$mbits" -gt 0
 }

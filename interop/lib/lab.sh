@@ -234,10 +234,12 @@ handshake_age() { # host interface public-key : seconds, by the host's own clock
 }
 
 daemon_pid() { # host interface : of the daemon that serves it (userspace only)
-	local process
+	local process words
 	for process in /proc/[0-9]*; do
-		[[ $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) =~ (^|/)(wgsharp|wireguard-go)\ .*$2 ]] || continue
-		[[ $(readlink "$process/ns/mnt") == "$(readlink "/proc/${holder[$1]}/ns/mnt")" ]] && echo "${process#/proc/}" && return
+		words=()
+		{ mapfile -d '' words <"$process/cmdline"; } 2>/dev/null || continue # it has just ended
+		[[ ${words[*]} =~ (^|/)(wgsharp|wireguard-go)\ .*$2 ]] || continue
+		[[ $process/ns/mnt -ef /proc/${holder[$1]}/ns/mnt ]] && echo "${process#/proc/}" && return
 	done
 	return 1
 }

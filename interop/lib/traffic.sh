@@ -108,16 +108,27 @@ has_read() { # name, packets received by then
 
 # Asked by a signal, tcpdump says how many it has read and the kernel has caught; leaves them in $taken and $received. A capture with holes proves nothing.
 counts() { # name
-	local file=$lab/$1.tcpdump asked answer
-	asked=$(grep -c 'received by filter' "$file") || true
+	local file=$lab/$1.tcpdump times dropped before
+	said_by_tcpdump "$file"
+	before=$times
 	kill -USR1 "${capture_pid[$1]}"
-	quietly_await 5 "tcpdump counts" counted "$file" "$asked"
-	answer=$(grep 'received by filter' "$file" | tail -n 1)
-	[[ $answer =~ ([0-9]+)\ packets?\ captured,\ ([0-9]+)\ packets?\ received\ by\ filter,\ ([0-9]+)\ packets?\ dropped ]] || fail "tcpdump says: $answer"
-	taken=${BASH_REMATCH[1]} received=${BASH_REMATCH[2]}
-	[[ ${BASH_REMATCH[3]} -eq 0 ]] || fail "the capture $1 has holes and proves nothing: of $received packets the kernel dropped ${BASH_REMATCH[3]}"
+	quietly_await 5 "tcpdump counts" counted "$file" "$before"
+	[[ $dropped -eq 0 ]] || fail "the capture $1 has holes and proves nothing: of $received packets the kernel dropped $dropped"
 }
-counted() { [[ $(grep -c 'received by filter' "$1") -gt $2 ]]; }
+counted() { # file, how many times it had by then
+	said_by_tcpdump "$1"
+	[[ $times -gt $2 ]]
+}
+# How many times it has counted, in $times, and what it said last, in $taken, $received and $dropped. Asked often: without another program.
+said_by_tcpdump() { # file
+	local line lines number='([0-9]+) packets?'
+	times=0
+	mapfile -t lines <"$1"
+	for line in "${lines[@]}"; do
+		[[ $line =~ $number' captured, '$number' received by filter, '$number' dropped by kernel' ]] || continue
+		times=$((times + 1)) taken=${BASH_REMATCH[1]} received=${BASH_REMATCH[2]} dropped=${BASH_REMATCH[3]}
+	done
+}
 
 packets() { # name [tcpdump filter] : how many packets of a running or ended capture match
 	[[ -e $lab/$1.ended ]] || reads_all "$1"

@@ -316,6 +316,7 @@ dns_override() {
 	check "before, the name is" "$(on home getent ahosts $name | awk '$2 == "STREAM" { print $1 }' | sort | tr '\n' ' ')" == "$gateway6 $gateway4 "
 	feed home tee /etc/dnsmasq.d/override <"$client_address/server/override" >/dev/null
 	on home systemctl restart dnsmasq
+	quietly_await 10 "the house's name server answers again" on home getent ahosts $name
 	check "and now" "$(on home getent ahosts $name | awk '$2 == "STREAM" { print $1 }' | sort | tr '\n' ' ')" == "192.168.178.20 $home6 "
 	capture venet0 gateway venet0 "udp port 51820 or port 443 or port 25"
 	check "a page by name" "$(query=name4 page home $name -4) $(query=name6 page home $name -6)" == "served by a container served by a container"

@@ -137,18 +137,18 @@ machine_start() { # host, host and interface of the tap at the other end of its 
 
 # A machine that has not answered once is asked nothing more: what it says next would be the answer to something else.
 machine_run() { # host script : prints what the script prints, returns its status
-	local in out status length lock
+	local in out status length lock patience
 	[[ ${machine[$1]} != off ]] || fail "the machine $1 is off: $2"
 	[[ ! -e $lab/$1/silent ]] || return 1
 	read -r in out <<<"${machine[$1]}"
 	exec {lock}>"$lab/$1/lock"
 	flock "$lock"
 	printf '%q\n' "$2" >&"$in"
-	read -r -t $((${machine_patience[$1]:-60} * ${PATIENCE:-1})) -u "$out" status length || {
+	patience=$((${machine_patience[$1]:-60} * ${PATIENCE:-1}))
+	if ! { read -r -t "$patience" -u "$out" status length && timeout "$patience" head -c "$length" <&"$out"; }; then
 		: >"$lab/$1/silent"
 		fail "the kernel's machine does not answer: $2"
-	}
-	head -c "$length" <&"$out"
+	fi
 	exec {lock}>&-
 	return "$status"
 }

@@ -86,8 +86,6 @@ internal static class Program
     {
         NativeHeap.UseOneArena();
         InterfaceName.Check(commandLine.InterfaceName);
-        TunnelService? served = null;
-        using var host = new Meanwhile<IHost>("host", () => BuildHost(() => served!));
         Settings settings = Settings.Read(
             Settings.DefaultDirectory, commandLine.InterfaceName, Environment.GetEnvironmentVariables(), commandLine.Settings);
         if (!settings.CoreDumps)
@@ -110,9 +108,7 @@ internal static class Program
             queue?.Flush();
         };
         using var service = new TunnelService(order, logs, signals);
-        served = service;
         service.Open();
-        host.Result.Start();
         if (signals.IsPending)
         {
             return End(Failure, "a signal came before the interface was ready.");
@@ -127,12 +123,13 @@ internal static class Program
 
         // Who waits for the interface need not wait for this.
         service.ProveAead();
+        using IHost host = BuildHost(service);
+        host.Start();
         Bundle.OpenWhole();
-        service.TellWhatWasFound();
         MappedFiles.Release();
         signals.Wait();
         TellManager(log, ServiceManager.Stopping, detached);
-        host.Result.StopAsync().GetAwaiter().GetResult();
+        host.StopAsync().GetAwaiter().GetResult();
         return service.Failed ? Failure : 0;
     }
 
@@ -147,12 +144,12 @@ internal static class Program
 
     // Nothing but what is used: no configuration files, no file watchers, no time limits, which are timers, and no log: what the host itself has to
     // say is said by whoever catches it, in a sentence.
-    private static IHost BuildHost(Func<TunnelService> served)
+    private static IHost BuildHost(TunnelService service)
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = Timeout.InfiniteTimeSpan);
         builder.Services.AddSingleton<IHostLifetime, MainThreadLifetime>();
-        builder.Services.AddSingleton<IHostedService>(_ => served());
+        builder.Services.AddSingleton<IHostedService>(service);
         return builder.Build();
     }
 

@@ -17,7 +17,7 @@ internal sealed record TunnelOrder(string InterfaceName, Settings Settings, int?
 
 /// <summary>
 /// The composition root: opens the TUN, the tunnel behind it, the link monitor and the UAPI, in that order, and closes them in
-/// the other one. Whatever of them ends or fails ends the daemon; what outlives it, where it is to be started again, is <see cref="Survival"/>'s. Every thread that will ever be needed is made by <see cref="Open"/> and <see cref="StartAsync"/>.
+/// the other one. Whatever of them ends or fails ends the daemon; what outlives it, where it is to be started again, is <see cref="Survival"/>'s. Every thread that will ever be needed is made by <see cref="Open"/>.
 /// </summary>
 /// <param name="signals">Woken once when the daemon is to end, by any thread.</param>
 internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndSignals signals) : IHostedService, IDisposable
@@ -44,8 +44,8 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     /// <summary>Something broke: the process is to exit with a failure.</summary>
     public bool Failed { get; private set; }
 
-    /// <summary>Before <see cref="StartAsync"/>: the interface stands, and the tunnel behind it runs.</summary>
-    /// <exception cref="IOException">Something that the tunnel needs is not to be had; the message says what to do.</exception>
+    /// <summary>Before <see cref="StartAsync"/>: returns when everything stands, the interface, the tunnel behind it, and <c>wg</c> is answered.</summary>
+    /// <exception cref="IOException">Something that the tunnel needs is not to be had, or the control socket; the message says what to do.</exception>
     /// <exception cref="SodiumMissingException">There is no libsodium.</exception>
     /// <exception cref="OutOfMemoryException">A thread could not be made.</exception>
     public void Open()
@@ -62,14 +62,13 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
         _tunnel.Start();
         TakeOver(_tunnel);
         _links = new LinkMonitor(_io.Tun, OnLinkChanged, _tunnel.OwnAddressesChanged);
+        Serve(_io, _tunnel);
     }
 
-    /// <summary>Returns when everything stands: <c>wg</c> is answered.</summary>
-    /// <exception cref="IOException">The control socket is not to be had; the message says what to do.</exception>
-    /// <exception cref="OutOfMemoryException">A thread could not be made.</exception>
+    /// <summary>Tells the log what was found. A process's first message costs 20 ms, and a host twice that: who waits for the interface need not wait for them.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        Serve(_io!, _tunnel!);
+        TellWhatWasFound();
         return Task.CompletedTask;
     }
 
@@ -171,8 +170,7 @@ internal sealed class TunnelService(TunnelOrder order, ILoggerFactory logs, EndS
     /// <summary>A kernel that computes wrong ends the daemon.</summary>
     public void ProveAead() => _tunnel!.ProveAead();
 
-    /// <summary>For the log. A process's first message costs 20 ms: who waits for the interface need not wait for that.</summary>
-    public void TellWhatWasFound()
+    private void TellWhatWasFound()
     {
         if (_log.IsEnabled(LogLevel.Information))
         {

@@ -217,8 +217,16 @@ public static unsafe class ProcessSpawn
     }
 
     // A copy, because the listing has a descriptor of its own.
-    private static int[] OpenDescriptors() => [.. Directory.EnumerateFileSystemEntries("/proc/self/fd")
-        .Select(entry => int.Parse(Path.GetFileName(entry.AsSpan()), CultureInfo.InvariantCulture))];
+    private static List<int> OpenDescriptors()
+    {
+        var descriptors = new List<int>();
+        foreach (string entry in Directory.EnumerateFileSystemEntries("/proc/self/fd"))
+        {
+            descriptors.Add(int.Parse(Path.GetFileName(entry.AsSpan()), CultureInfo.InvariantCulture));
+        }
+
+        return descriptors;
+    }
 
     // The environment is handed on as it is, byte for byte, by its pointers.
     private static byte** EnvironmentWith(byte** added, int additions)

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using WgSharp.Engine;
 using WgSharp.Protocol;
 
@@ -31,7 +32,7 @@ internal static unsafe class TooBigListener
         }
 
         uint* blocked = stackalloc uint[8];
-        new Span<uint>(blocked, 8).Fill(uint.MaxValue);
+        NativeMemory.Fill(blocked, 8 * sizeof(uint), byte.MaxValue);
         blocked[0] &= ~(1u << Libc.ICMPV6_PKT_TOOBIG);
         if (RawSockets.SetOption(socket, Libc.IPPROTO_ICMPV6, Libc.ICMPV6_FILTER, blocked, 8 * sizeof(uint), out errno) && TryFilter(socket, port, out errno))
         {

@@ -161,7 +161,11 @@ internal sealed class AddressRateLimiter
 
         Array.Resize(ref _buckets, Math.Max(MinCapacity, used * 2));
         _heads = new int[_buckets.Length];
-        Array.Fill(_heads, None);
+        foreach (ref int head in _heads.AsSpan())
+        {
+            head = None;
+        }
+
         for (int index = 0; index < used; index++)
         {
             // Growth happens only when no slot is free: every one of them is somebody's.

@@ -157,12 +157,18 @@ scenario_padding_within_the_path_mtu() {
 	cable "$1"
 	tunnel 4 both
 	on a ip route add 10.0.0.2/32 dev eth0 mtu 1359
+	await 5 "a's daemon, which asks once in a second at most, knows of the route" knows_route 1359
 	longest 4
 	check "route MTU 1359: longest IPv4 datagram" "$most" -le 1359
 	on a ip -6 route add fd00:aa::2/128 dev eth0 mtu 1379
 	on a wg set wg0 peer "${pub[b]}" endpoint '[fd00:aa::2]:2'
+	await 5 "and of the other one" knows_route 1379
 	longest 6
 	check "route MTU 1379: longest IPv6 datagram" "$most" -le 1379
+}
+knows_route() { # mtu
+	pings a 192.168.241.2
+	[[ $(on a "$WGSHARP" status wg0 --json | grep -o '"route_mtu_bytes": *[0-9]*' | grep -o '[0-9]*$') == "$1" ]]
 }
 
 # 11, 12 - A peer with a whole /24 delivers. When a more specific peer takes the address, packets of the old one are

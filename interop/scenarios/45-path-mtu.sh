@@ -279,9 +279,9 @@ narrow_hop() { # 4|6 silent|tells [a's allowed IPs]
 	begin_tunnel "$1" 1420
 	iperf_or_nothing a b 192.168.241.2 1
 	if [[ $1 == 4 || $2 == tells ]]; then
-		demand "at once, a -> b, Mbit/s" "$mbits" -ge $((base / 20))
+		demand "at once, a -> b, Mbit/s" "$mbits" -ge $((at_first / 20))
 		iperf_or_nothing b a 192.168.241.1 1
-		demand "at once, b -> a, Mbit/s" "$mbits" -ge $((base / 20))
+		demand "at once, b -> a, Mbit/s" "$mbits" -ge $((at_first / 20))
 	else
 		# Nobody but the sender can fragment IPv6, and nobody tells it.
 		note "(at once, a -> b: $mbits Mbit/s)"
@@ -624,7 +624,7 @@ scenario_ipv6_over_a_silent_path_over_ipv6() { ipv6_over_a_narrow_path 6 silent;
 trains() { # 'what' from to address
 	local packets bytes packets_after bytes_after
 	read -r packets bytes <<<"$(handed_over "$2" eth0)"
-	iperf "$2" "$3" "$4" -t 2
+	iperf "$2" "$3" "$4" -t 1
 	read -r packets_after bytes_after <<<"$(handed_over "$2" eth0)"
 	train=$(((bytes_after - bytes) / (packets_after - packets)))
 	note "$1: $mbits Mbit/s, $((bytes_after - bytes)) bytes handed to the link in $((packets_after - packets)) packets of $train on average"

@@ -58,6 +58,29 @@ public sealed class PathEstimateTests
     }
 
     [Fact]
+    public void A_size_that_was_confirmed_is_believed_of_the_route_and_of_others_in_the_middle_of_a_search_for_more()
+    {
+        var estimate = new PathEstimate(9000);
+        estimate.NotePassed(1500, Begin);
+        Assert.Equal((9000, 1500), (estimate.Outer, estimate.Confirmed));
+        PathEstimate other = estimate;
+        Assert.True(estimate.TryFollowRoute(1500, isConfirmable: true, Begin));
+        Assert.Equal((1500, MtuOrigin.Route), (estimate.Outer, estimate.Origin));
+        Assert.True(other.TryLower(1500, MtuOrigin.Icmp, Begin));
+        Assert.Equal((1500, MtuOrigin.Icmp), (other.Outer, other.Origin));
+    }
+
+    [Fact]
+    public void A_route_that_comes_to_what_a_probe_has_confirmed_does_not_take_its_place()
+    {
+        var estimate = new PathEstimate(1400);
+        estimate.NotePassed(1400, Begin);
+        Assert.True(estimate.TryFollowRoute(1500, isConfirmable: true, Begin));
+        Assert.True(estimate.TryFollowRoute(1400, isConfirmable: true, Begin));
+        Assert.Equal((1400, MtuOrigin.Probe, Begin), (estimate.Outer, estimate.Origin, estimate.ConfirmedAt));
+    }
+
+    [Fact]
     public void What_a_search_has_found_replaces_what_was_believed_only_if_that_has_failed()
     {
         var estimate = new PathEstimate(1500);

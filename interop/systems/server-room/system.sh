@@ -22,6 +22,8 @@ build_server_room() { # implementation of the VPS, of the firewall
 	boot vps
 	playbook
 	quietly_await 30 "the server room calls the VPS" on vps ping -n -q -c 1 -W 1 10.69.69.5
+	# Not before: who has asked in vain asks ever more seldom.
+	on traveller systemctl start openvpn-client@office
 	quietly_await 30 "the traveller is in the server room" on traveller ping -n -q -c 1 -W 1 192.168.10.50
 }
 
@@ -127,7 +129,7 @@ set_up_vpn() {
 	boot vpn
 	boot traveller
 	on vpn systemctl -q enable --now openvpn-server@office
-	on traveller systemctl -q enable --now openvpn-client@office
+	on traveller systemctl -q enable openvpn-client@office
 }
 
 make_certificates() {

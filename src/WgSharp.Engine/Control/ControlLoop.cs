@@ -79,7 +79,6 @@ internal sealed class ControlLoop
         }
         finally
         {
-            _stopping = true;
             _keeper?.WriteNotes(_io.Clock().Now, atOnce: true);
             _device.LinkDown();
             Mailbox.Close();
@@ -328,9 +327,9 @@ internal sealed class ControlLoop
         }
 
         SendOutcome outcome = _io.Udp.SendOne(message, endpoint, HandshakeTrafficClass, out int errno);
-        if (outcome == SendOutcome.SourceRefused && peer.ForgetSource(endpoint) is { } sourceless)
+        if (outcome == SendOutcome.SourceRefused)
         {
-            outcome = _io.Udp.SendOne(message, sourceless, HandshakeTrafficClass, out errno);
+            outcome = _io.Udp.SendOne(message, peer.ForgetSource(endpoint), HandshakeTrafficClass, out errno);
         }
 
         // The timers run on from the attempt; only what left counts as bytes.

@@ -187,11 +187,6 @@ internal sealed class RunSender(IUdpSocket udp, TunnelLink link, ILogger log)
             if (run.Outcome == SendOutcome.SourceRefused)
             {
                 run.Endpoint = run.Peer!.ForgetSource(run.Endpoint!);
-                if (run.Endpoint is null)
-                {
-                    run.Outcome = SendOutcome.Lost;
-                    return;
-                }
             }
             else if (run.Outcome == SendOutcome.SegmentationRefused)
             {

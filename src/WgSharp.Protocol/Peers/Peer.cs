@@ -159,16 +159,17 @@ internal sealed class Peer
     }
 
     /// <summary>Outbound, after the kernel refused the sticky source: forgets it, unless the endpoint was replaced since <paramref name="seen"/> was read.</summary>
+    /// <param name="seen">This peer's: who has had an endpoint always has one.</param>
     /// <returns>The endpoint to send to now.</returns>
-    public Endpoint? ForgetSource(Endpoint seen)
+    public Endpoint ForgetSource(Endpoint seen)
     {
         if (seen.Source.IsNone && seen.SourceInterface == 0)
         {
-            return _endpoint;
+            return _endpoint!;
         }
 
         var sourceless = new Endpoint(seen.Remote);
-        Endpoint? found = Interlocked.CompareExchange(ref _endpoint, sourceless, seen);
+        Endpoint found = Interlocked.CompareExchange(ref _endpoint, sourceless, seen)!;
         return ReferenceEquals(found, seen) ? sourceless : found;
     }
 

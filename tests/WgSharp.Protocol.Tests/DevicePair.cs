@@ -46,6 +46,28 @@ internal sealed class DevicePair
         return pair;
     }
 
+    /// <summary>A pair whose ends have both begun before they heard of each other.</summary>
+    public static DevicePair Crossed()
+    {
+        var pair = new DevicePair();
+        pair.B.Configure(pair.A.PublicKey, peer => peer.Endpoint = pair.A.Address);
+        pair.Cross();
+        return pair;
+    }
+
+    /// <summary>Both begin before they hear of each other, and both handshakes come to their end.</summary>
+    public void Cross()
+    {
+        byte[] ofA = A.Initiation();
+        byte[] ofB = B.Initiation();
+        Assert.Equal(HandshakeOutcome.Respond, A.Handle(ofB, B.Address));
+        Assert.Equal(HandshakeOutcome.Respond, B.Handle(ofA, A.Address));
+        byte[] toA = B.Reply;
+        byte[] toB = A.Reply;
+        Assert.Equal(HandshakeOutcome.SessionEstablished, A.Handle(toA, B.Address));
+        Assert.Equal(HandshakeOutcome.SessionEstablished, B.Handle(toB, A.Address));
+    }
+
     /// <summary>Time passes, and what was due is taken and thrown away.</summary>
     public void Advance(TimeSpan span)
     {
@@ -125,6 +147,18 @@ internal sealed class DeviceEnd
         Assert.True(Device.TryCreateInitiation(Peer, retry, _pair.Moment, message));
         Device.NoteHandshakeSent(Peer, message.Length, _pair.Moment);
         return message;
+    }
+
+    /// <summary>Whether an initiation is allowed, now or so much later; it is thrown away.</summary>
+    public bool TryInitiate(TimeSpan later = default) =>
+        Device.TryCreateInitiation(Peer, retry: false, _pair.Moment with { Now = _pair.Now + later }, new byte[MessageSize.HandshakeInitiation]);
+
+    /// <summary>mac1 of a message to this end that was changed is made right again: what is wrong is seen behind it.</summary>
+    public void Resign(byte[] message)
+    {
+        Span<byte> key = stackalloc byte[32];
+        Blake2s.Hash("mac1----"u8, PublicKey.Span, key);
+        Blake2s.Mac(key, message.AsSpan(0, message.Length - 32), message.AsSpan(message.Length - 32, 16));
     }
 
     public HandshakeOutcome Handle(ReadOnlySpan<byte> message, InetEndpoint from)

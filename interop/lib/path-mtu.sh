@@ -33,16 +33,16 @@ expect() { # seconds 'what' command...
 }
 
 # Speeds by turns, one as the base of the other: a machine with two processors and neighbours is now a fifth faster, now slower, but not from one second to the
-# next. The median of three turns decides where it holds, that of nine (or $turns) where it does not. Both commands leave $mbits.
+# next. The median of three turns decides where it holds, that of nine (or $turns) where it does not. Both commands leave $mbits and $resent.
 by_turns() { # 'what' per-cent 'command of the base' 'command'
-	local base bases=() speeds=() ratios=()
+	local base bases=() speeds=() ratios=() again=() bases_again=()
 	while [[ ${#ratios[@]} -lt 3 || (${#ratios[@]} -lt ${turns:-9} && $(median "${ratios[@]}") -lt $2) ]]; do
 		$3
-		base=$mbits
+		base=$mbits bases_again+=("$resent")
 		$4
-		bases+=("$base") speeds+=("$mbits") ratios+=($((mbits * 100 / (base > 0 ? base : 1))))
+		again+=("$resent") bases+=("$base") speeds+=("$mbits") ratios+=($((mbits * 100 / (base > 0 ? base : 1))))
 	done
-	note "    $1, Mbit/s: ${speeds[*]}; by turns with the base: ${bases[*]}"
+	note "    $1, Mbit/s: ${speeds[*]}; by turns with the base: ${bases[*]}; segments sent again: ${again[*]}; of the base: ${bases_again[*]}"
 	demand "$1, per cent of the base" "$(median "${ratios[@]}")" -ge "$2"
 }
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }

@@ -13,6 +13,16 @@ pings() { # from address [count [more options of ping]]
 	[[ $answer =~ ([0-9]+)" received" && ${BASH_REMATCH[1]} -ge $count ]] || fail "ping from $from to $to: $answer"
 }
 
+# So many pings one after the other: prints how many were answered, each within its SECONDS. (Of several in one go, ping waits for the last one for as long as the
+# others took twice, at least for the interval: 0.2 s, which somebody on a busy machine may need for nothing.)
+answers_to() { # from address count seconds [more options of ping]
+	local number answers=0
+	for ((number = 0; number < $3; number++)); do
+		! on "$1" ping -n -q -c 1 -W "$4" "${@:5}" "$2" >/dev/null 2>&1 || answers=$((answers + 1))
+	done
+	echo "$answers"
+}
+
 floods() { # from address [count]
 	pings "$1" "$2" "${3:-10}" -f
 	note "flood ping $1 -> $2: ${3:-10} came back"
@@ -29,7 +39,7 @@ no_answer() { # from address [count [more options of ping]]
 	[[ $answer == *" 0 received"* ]] || fail "ping from $1 to $2 has to stay without an answer: $answer"
 }
 
-# Runs iperf3 and leaves the receiver's rate in $mbits and $kbits, and its loss in per cent in $lost (UDP).
+# Runs iperf3 and leaves the receiver's rate in $mbits and $kbits, its loss in per cent in $lost (UDP), and how many segments were sent again in $resent (TCP).
 iperf() { # from to address [options of iperf3 -c]
 	local from=$1 to=$2 at=$3 port=$((5201 + RANDOM % 20000)) answer
 	shift 3
@@ -39,6 +49,7 @@ iperf() { # from to address [options of iperf3 -c]
 	# The receiver's line; with several streams the sum of them.
 	kbits=$(awk '/receiver/ { for (i = 1; i < NF; i++) if ($(i + 1) == "Kbits/sec") rate = $i } END { printf "%d", rate }' <<<"$answer")
 	mbits=$((kbits / 1000))
+	resent=$(awk '/sender/ { for (i = 1; i < NF; i++) if ($(i + 1) == "Kbits/sec") again = $(i + 2) } END { print again }' <<<"$answer")
 	lost=$(awk '/receiver/ { if (match($0, /\([0-9.e+-]+%\)/)) lost = substr($0, RSTART + 1, RLENGTH - 3) } END { printf "%d", lost }' <<<"$answer")
 }
 
@@ -46,17 +57,16 @@ listens() { # host tcp|udp port
 	[[ -n $(on "$1" ss -H -n -l "--$2" "sport = :$3") ]]
 }
 
-# TCP and UDP in both directions have to arrive. The seconds are few, and TCP takes no more than it is given: this is about arriving, not about speed,
-# and others have the processors, too.
-carries() { # left address right address [seconds]
-	local seconds=${5:-1}
-	iperf "$1" "$3" "$4" -t "$seconds" -b 200M
+# TCP and UDP in both directions have to arrive. It is little, and TCP takes no more than it is given: this is about arriving, not about speed, and others
+# have the processors, too.
+carries() { # left address right address
+	iperf "$1" "$3" "$4" -n 256K -b 200M
 	check "TCP $1 -> $3 ($4), kbit/s" "$kbits" -gt 0
-	iperf "$3" "$1" "$2" -t "$seconds" -b 200M
+	iperf "$3" "$1" "$2" -n 256K -b 200M
 	check "TCP $3 -> $1 ($2), kbit/s" "$kbits" -gt 0
-	iperf "$1" "$3" "$4" -t "$seconds" -u -b 5M
+	iperf "$1" "$3" "$4" -u -n 128K -b 5M
 	check "UDP $1 -> $3 ($4), per cent lost ($mbits Mbit/s arrived)" "$lost" -le 50
-	iperf "$3" "$1" "$2" -t "$seconds" -u -b 5M
+	iperf "$3" "$1" "$2" -u -n 128K -b 5M
 	check "UDP $3 -> $1 ($2), per cent lost ($mbits Mbit/s arrived)" "$lost" -le 50
 }
 

@@ -248,7 +248,6 @@ scenario_starts_within_250_ms() {
 }
 
 # A daemon that has had a handshake and is idle is at most 30 MB.
-# alone
 scenario_idle_within_30_mb() {
 	cable wgsharp
 	tunnel 4 both

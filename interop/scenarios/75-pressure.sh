@@ -73,7 +73,7 @@ scenario_flood_from_within() {
 }
 
 # One peer's link is narrow and its queue is full: another peer's pings go by.
-# alone
+# quiet
 # limit: 120
 scenario_narrow_link_of_another_peer() {
 	beside 2
@@ -99,7 +99,7 @@ scenario_full_uplink() {
 }
 
 # SIGTERM while a send waits for a link of 200 kbit/s: gone within a second.
-# alone
+# quiet
 # limit: 200
 scenario_ends_while_a_send_waits() {
 	beside 4 10 -- 10
@@ -190,7 +190,7 @@ scenario_staging_outruns_a_slow_socket() {
 }
 
 # A thousand active peers: nothing is asked of the kernel per packet.
-# alone
+# quiet
 # limit: 90
 scenario_thousand_active_peers() {
 	beside 11

@@ -49,12 +49,12 @@ begin_at_once() { # peer, median and worst in ms
 }
 
 # With 300 ms each way, both ends begin in the same moment: both handshakes are completed, and both pings are answered in four trips or so.
-# alone
+# quiet
 # limit: 120
 scenario_both_begin_at_once() { begin_at_once "$1" 1500 3000; }
 
 # The same against those who throw their own handshake away when they answer: two round trips more at most.
 # peers: wireguard-go kernel
-# alone
+# quiet
 # limit: 180
 scenario_both_begin_at_once_with_a_stock_peer() { begin_at_once "$1" 2700 4200; }

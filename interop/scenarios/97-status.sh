@@ -236,7 +236,7 @@ metrics_threads() { cat /proc/"$(daemon_pid "$1" "$2")"/task/*/comm | occurrence
 
 # 100 clients of the metrics and 100 of the control socket ask for 10,000 peers and read nothing: pings and wg do not notice, nor does memory.
 # Who asks for the status waits until they have been dropped.
-# alone
+# quiet
 # limit: 150
 scenario_status_and_slow_readers() {
 	local before slow=() daemon resident

@@ -99,6 +99,7 @@ home_of_client_address() { # image configuration
 	cat "$client_address/server/rt_tables" >>"$root/etc/iproute2/rt_tables"
 	begins_without "$root" nginx postfix
 	cp "$client_address"/server/{image,services} "$root/root/"
+	cp "$client_address/server/inside" "$root/usr/local/bin/"
 	# Made before the server is switched on: in a virtual machine the same takes forty times as long.
 	systemd-nspawn --quiet --register=no --keep-unit --pipe --directory="$root" /root/image </dev/null >"$root/root/image.tar" 2>"$lab/home/image" ||
 		fail "the containers' image: $(cat "$lab/home/image")"
@@ -206,10 +207,10 @@ known_as() { # host 4|6 [option of curl...]
 }
 container_known_as() { # container address
 	# shellcheck disable=SC2016  # for the container's shell
-	on home docker exec "$1" timeout 5 bash -c 'exec 3<>/dev/tcp/$0/80; printf "GET / HTTP/1.0\r\n\r\n" >&3; tail -n 1 <&3' "$2"
+	on home inside "$1" timeout 5 bash -c 'exec 3<>/dev/tcp/$0/80; printf "GET / HTTP/1.0\r\n\r\n" >&3; tail -n 1 <&3' "$2"
 }
 mails() { # recipient : from the mail server's container
-	feed home docker exec -i mail sendmail -f me@cloud.example "$1" <<<$'Subject: hello\n\nFrom the house.'
+	feed home inside mail sendmail -f me@cloud.example "$1" <<<$'Subject: hello\n\nFrom the house.'
 }
 # Every letter that the mail server elsewhere has got, as "recipient address".
 letters() {
@@ -218,9 +219,9 @@ letters() {
 letter_came() { [[ $(letters | occurrences -F "$1 ") -gt ${2:-0} ]]; } # recipient [more than]
 
 # Who came, by the logs in the containers.
-visitor_of_web() { on home docker logs web 2>/dev/null | awk -v query="?$1 " 'index($0, query) { print $1 }'; } # query of the page
-visitors_of_mail() { on home docker logs mail 2>/dev/null | sed -nE 's/.* connect from [^[]+\[([^]]+)\]$/\1/p'; }
-visitors_of_echo() { on home docker logs echo 2>&1 | sed -nE 's/^Ncat: Connection from (.*)\.$/\1/p'; }
+visitor_of_web() { on home inside web | awk -v query="?$1 " 'index($0, query) { print $1 }'; } # query of the page
+visitors_of_mail() { on home inside mail | sed -nE 's/.* connect from [^[]+\[([^]]+)\]$/\1/p'; }
+visitors_of_echo() { on home inside echo | sed -nE 's/^Ncat: Connection from (.*)\.$/\1/p'; }
 
 # The article's files have MTU 1500; its text finds 1420 better.
 with_mtu() { # mtu
@@ -261,8 +262,8 @@ figures_client_address() {
 	quietly_await 10 "port 25 is free" refuses_connections
 	on outside systemd-run --quiet --unit=measure iperf3 -s -p 25
 	quietly_await 10 "iperf3 listens" listens outside tcp 25
-	rate container_to_mail_server_4 on home docker exec mail iperf3 -c $outside4 -p 25
-	rate mail_server_to_container_4 on home docker exec mail iperf3 -c $outside4 -p 25 -R
+	rate container_to_mail_server_4 on home inside mail iperf3 -c $outside4 -p 25
+	rate mail_server_to_container_4 on home inside mail iperf3 -c $outside4 -p 25 -R
 	on outside systemctl stop measure
 	on outside systemctl start postfix
 	for end in gateway home; do
@@ -340,7 +341,7 @@ visits_while() { # command
 	visits $gateway4 --max-time 1
 }
 # A connection that is begun is data, which the tunnel misses an answer to.
-sends_mail() { on home docker exec mail timeout 0.5 bash -c ": 3<>/dev/tcp/$outside4/25" || true; }
+sends_mail() { on home inside mail timeout 0.5 bash -c ": 3<>/dev/tcp/$outside4/25" || true; }
 
 change_line() { # address : of the home line
 	on router ip address flush dev wan scope global

@@ -249,6 +249,13 @@ gone() { # host interface
 	! on "$1" test -e "/sys/class/net/$2" && ! on "$1" test -e "/var/run/wireguard/$2.sock" && ! daemon_pid "$1" "$2" >/dev/null
 }
 
+# How many processes the scenario has, counted by the shell itself: of two programs in a pipe, the one that looks may or may not see the one that counts.
+processes() {
+	local all=(/proc/[0-9]*)
+	echo "${#all[@]}"
+}
+no_more_processes_than() { [[ $(processes) -le $1 ]]; }
+
 dump() { # everything that helps after a failure
 	local name
 	for name in "${hosts[@]}"; do

@@ -196,11 +196,9 @@ scenario_up_and_down_100_times() {
 	done
 	note "100 x up and down, a ping in every tenth: $((($(now_ms) - from) / 100)) ms each"
 	await 1 "nothing of wg0 is left" gone a wg0
-	await 5 "no more processes than the $before before" none_was_added "$before"
+	await 5 "no more processes than the $before before" no_more_processes_than "$before"
 	check "files left in /var/run/wireguard" "$(on a find /var/run/wireguard -mindepth 1 | wc -l)" == 0
 }
-processes() { find /proc -maxdepth 1 -name '[0-9]*' | wc -l; }
-none_was_added() { [[ $(processes) -le $1 ]]; }
 
 # 100 times link down and up under one daemon: its descriptors, threads and memory do not grow.
 scenario_link_down_and_up_100_times() {

@@ -180,14 +180,12 @@ scenario_namespace_deleted() {
 }
 no_process() { [[ ! -e /proc/$1 ]]; }
 
-no_more_processes_than() { [[ $(find /proc -maxdepth 1 -name '[0-9]*' | wc -l) -le $1 ]]; }
-
 # 39 - After all of it no process, socket or interface is left: two interfaces that crossed into each other's namespace.
 scenario_nothing_is_left() {
 	local before
 	host a wgsharp
 	host b wgsharp
-	before=$(find /proc -maxdepth 1 -name '[0-9]*' | wc -l)
+	before=$(processes)
 	create a wg1 b
 	create b wg2 a
 	check "wg1 in a, wg2 in b" "$(on a ls /sys/class/net | tr '\n' ' ')$(on b ls /sys/class/net | tr '\n' ' ')" == "lo wg1 lo wg2 "

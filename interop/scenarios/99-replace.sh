@@ -167,7 +167,7 @@ files() {
 }
 
 # shellcheck disable=SC2016 # for the machine's shell
-served_by() { check "programs that serve" "$(on vps sh -c 'readlink /proc/[0-9]*/exe' 2>/dev/null | grep -oE 'wireguard-go|wgsharp$' | sort -u | tr '\n' ' ')" == "$1 "; }
+served_by() { check "programs that serve" "$(on vps sh -c 'readlink /proc/[0-9]*/exe || true' 2>/dev/null | grep -oE 'wireguard-go|wgsharp$' | sort -u | tr '\n' ' ')" == "$1 "; }
 process_of() { on vps pgrep -f "(wireguard-go|wgsharp) (-f )?$1\$"; }
 
 # status and words of wgsharp replace

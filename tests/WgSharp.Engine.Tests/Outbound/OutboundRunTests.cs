@@ -114,6 +114,20 @@ public sealed class OutboundRunTests : FittedPathFixture
         Assert.Equal([true, false], seen.Select(run => run.Unsegmented));
     }
 
+    /// <summary>Where no router may fragment, what is a byte too long for the path is sent in fragments; IPv4 leaves that to the routers.</summary>
+    [Theory]
+    [InlineData("2001:db8::2", 1420, 0)]
+    [InlineData("2001:db8::2", 1421, 1500)]
+    [InlineData("192.0.2.2", 1441, 0)]
+    public void What_is_longer_than_an_IPv6_path_takes_is_sent_in_fragments(string remote, int inner, int fragmentAt)
+    {
+        var batch = new PacketBatch(64 * 1024, packets: 1, frames: 0, trains: 0) { PacketCount = 1 };
+        batch.Packets[0] = new AeadPacket { Offset = MessageSize.TransportHeader, Length = inner };
+        var endpoint = new Endpoint(new InetEndpoint(TunnelPair.Address(remote), 2222));
+        OutboundRuns.Append(batch, 0, new FrameRoute(PeerOfA, endpoint) { Budget = new PathBudget(1500, MtuOrigin.Probe) }, _linkA.Refusals, _moment.Now);
+        Assert.Equal(fragmentAt, Assert.Single(batch.OutboundRuns.Take(batch.RunCount)).FragmentAt);
+    }
+
     /// <summary>Whatever the frames: what arrives, cut at the runs' strides, is what was sent, in order; and of two neighbours none could have been one.</summary>
     [Theory]
     [InlineData(1)]

@@ -85,6 +85,14 @@ public sealed class RunSenderTests : DataPathFixture
         Assert.Empty(_udp.RunCounts);
     }
 
+    [Fact]
+    public void A_probe_does_not_wait_for_what_is_staged()
+    {
+        Peer.Staged.Add(Data);
+        Assert.True(Peer.Staged.ComeFirst);
+        Assert.Equal(SendOutcome.Sent, Probe(Peer.Endpoint!, whole: false));
+    }
+
     [Theory]
     [InlineData("192.0.2.2", 0)] // routers fragment
     [InlineData("2001:db8::2", 1280 - 8)]

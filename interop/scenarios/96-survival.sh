@@ -252,8 +252,8 @@ kill_twenty_times() {
 		quietly_await 10 "iperf3 runs for half a second" grep -qE '\] +(0\.[5-9]|[1-9])[0-9.]*-' "$lab/iperf"
 		for round in {1..10}; do
 			first=$(wc -l <"$lab/iperf")
-			# Who begins more than five times within 10 s is thought to die of what it took over. The first beginning may be just over: from one death to
-			# the next there is a quarter of that.
+			# Who begins more than five times within 10 s is thought to die of what it took over. One beginning may be just over: the five deaths after it
+			# take more than 10 s by themselves, 2.5 s from one to the next.
 			AFTERWARDS=2 gap_of dies_of KILL
 			silence=$(longest_silence "$lab/iperf" "$first")
 			gaps+=("$gap") silences+=("$silence")

@@ -158,4 +158,4 @@ scenario_server_room_vps_reboots() {
 	await 60 "the traveller is in the server room" on traveller ping -n -q -c 1 -W 1 192.168.10.50
 }
 
-deferred() { on sender journalctl --no-pager -u 'postfix@-' | grep -q 'status=deferred'; }
+deferred() { [[ $(on sender journalctl --no-pager -u 'postfix@-') == *status=deferred* ]]; }

@@ -256,6 +256,13 @@ processes() {
 }
 no_more_processes_than() { [[ $(processes) -le $1 ]]; }
 
+# The descriptors that a process has open. Some are there for a moment only.
+descriptors() { # process
+	local all=("/proc/$1/fd/"*)
+	echo "${#all[@]}"
+}
+no_more_descriptors_than() { [[ $(descriptors "$1") -le $2 ]]; } # process, number
+
 dump() { # everything that helps after a failure
 	local name
 	for name in "${hosts[@]}"; do

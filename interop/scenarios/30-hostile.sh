@@ -4,7 +4,7 @@
 # The daemon's state that must not change under attack.
 still_well() { # daemon, descriptors before, resident KiB before
 	check "the daemon is the same process" "$(daemon_pid a wg0)" == "$1"
-	quietly_await 3 "descriptors as before" test "$(find "/proc/$1/fd" -mindepth 1 | wc -l)" -le "$2"
+	quietly_await 3 "descriptors as before" no_more_descriptors_than "$1" "$2"
 	check "resident KiB, $3 before" "$(awk '/^VmRSS/ { print $2 }' "/proc/$1/status")" -le $(($3 + 4096))
 	await 6 "and a ping comes back" on a ping -n -q -c 1 -W 1 192.168.241.2
 }
@@ -29,7 +29,7 @@ scenario_hostile_datagrams() {
 	for to in 10.0.0.1 fd00:aa::1; do
 		on s "$library/hostile.pl" datagrams 1 20000 "$to" 1 "$lab/messages"
 	done
-	was_open=$(find "/proc/$daemon/fd" -mindepth 1 | wc -l)
+	was_open=$(descriptors "$daemon")
 	was_resident=$(awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status")
 	for to in 10.0.0.1 fd00:aa::1; do
 		on s "$library/hostile.pl" datagrams 2 50000 "$to" 1 "$lab/messages"
@@ -120,7 +120,7 @@ scenario_hostile_packets_into_the_tunnel() {
 	pings a 192.168.241.2
 	daemon=$(daemon_pid a wg0)
 	on a "$library/hostile.pl" packets 1 20000 wg0
-	was_open=$(find "/proc/$daemon/fd" -mindepth 1 | wc -l)
+	was_open=$(descriptors "$daemon")
 	was_resident=$(awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status")
 	on a "$library/hostile.pl" packets 2 100000 wg0
 	note "120,000 hostile packets"
@@ -142,7 +142,7 @@ scenario_hostile_configuration() {
 	cmp "$lab/before" "$lab/after" || fail "a wrong request was applied in part: $(diff "$lab/before" "$lab/after")"
 	note "the configuration is what it was"
 	on a "$library/hostile.pl" uapi 1 200 /var/run/wireguard/wg0.sock >"$lab/answers"
-	was_open=$(find "/proc/$daemon/fd" -mindepth 1 | wc -l)
+	was_open=$(descriptors "$daemon")
 	was_resident=$(awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status")
 	on a "$library/hostile.pl" uapi 2 2000 /var/run/wireguard/wg0.sock >"$lab/answers"
 	note "$(tail -n 1 "$lab/answers")"

@@ -58,7 +58,10 @@ killed_for_memory() {
 
 refused_tasks() { awk '$1 == "max" { print $2 }' "$group/pids.events"; }
 
-tasks() { find "/proc/$1/task" -mindepth 1 -maxdepth 1 | wc -l; }
+tasks() {
+	local all=("/proc/$1/task/"*)
+	echo "${#all[@]}"
+}
 
 alive() { [[ -e /proc/$1 && $(awk '/^State/ { print $2 }' "/proc/$1/status") != Z ]]; }
 

@@ -224,6 +224,7 @@ scenario_keys_stay_in_memory() {
 	check "locked KiB, with a session" "$(awk '/^VmLck/ { print $2 }' "/proc/$daemon/status")" =~ '^[1-9][0-9]*$'
 	check "the limit of its core dumps" "$(awk '/^Max core/ { print $5, $6 }' "/proc/$daemon/limits")" == "0 0"
 	down a wg0
+	quietly_await 2 "gone" gone a wg0
 	untracing "$WGSHARP" --core-dumps=yes wg0
 	daemon=$(daemon_pid a wg0)
 	visible "$daemon" || fail "with core_dumps=yes it cannot be seen into"

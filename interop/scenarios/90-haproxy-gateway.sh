@@ -11,7 +11,7 @@
 # limit: 120
 scenario_haproxy_gateway() {
 	build_haproxy_gateway wgsharp "$1"
-	on vps systemd-run --quiet --unit=watch tcpdump -n -U --immediate-mode -Z root -s 0 -i my-tun -w /root/tunnel.pcap tcp port 443
+	on vps systemd-run --quiet --unit=watch tcpdump -n -U --immediate-mode -B 16384 -Z root -s 0 -i my-tun -w /root/tunnel.pcap tcp port 443
 	quietly_await 10 "tcpdump listens" on vps test -s /root/tunnel.pcap
 	on visitor ip address add 192.0.2.77/24 dev eth0
 	local service answer

@@ -146,9 +146,13 @@ scenario_client_address_both_ways() {
 # From the server, not from a container; the mail server elsewhere says who that was.
 asks_by_smtp() { # address
 	local before
+	before=$(visitors_of_mail_outside | wc -l)
 	[[ $(smtp home "$1") == mx.example ]]
-	on outside sed -nE 's/.* connect from [^[]+\[([^]]+)\]$/\1/p' /var/log/mail.log | tail -n 1
+	quietly_await 5 "the mail server elsewhere logs it" more_visitors_of_mail_outside "$before"
+	visitors_of_mail_outside | tail -n 1
 }
+visitors_of_mail_outside() { on outside sed -nE 's/.* connect from [^[]+\[([^]]+)\]$/\1/p' /var/log/mail.log; }
+more_visitors_of_mail_outside() { [[ $(visitors_of_mail_outside | wc -l) -gt $1 ]]; }
 
 # A visitor's own address is in the containers' logs: web, mail, UDP, IPv4 and IPv6. What each of the article's rules is worth:
 # SNAT instead, no rule for the mark, the mark without `! -d`, a service of the server itself without its rule.
@@ -205,13 +209,14 @@ served_by_the_host() {
 	on home systemd-run --quiet --unit=plain ncat -v --keep-open --listen 443 --exec '/bin/echo served by the host'
 	for to in $gateway4 $gateway6; do
 		await 30 "the host answers at $to" host_answers "$to"
-		check "lines of its log that have the visitor's address" "$(on home journalctl -u plain -o cat | occurrences -F "Connection from $(visitor_for "$to").")" -ge 1
+		await 5 "its log has the visitor's address" host_has_seen "$(visitor_for "$to")"
 	done
 	note "without the rule for its own address: the answer to a SYN takes the home line"
 	on home ip rule del pref 2501
 	on home ip -6 rule del pref 2501
 	answers_go_astray
 }
+host_has_seen() { [[ $(on home journalctl -q -u plain -o cat) == *"Connection from $1."* ]]; } # address
 # Without an end of its own: ncat's server stops at that, whether its program has spoken or not.
 host_answers() { # address
 	[[ $(on outside ncat --recv-only --source "$(visitor_for "$1")" --wait 3 "$1" 443) == "served by the host" ]]

@@ -10,6 +10,9 @@ internal sealed class PathReports
 {
     internal const int Capacity = 64;
 
+    /// <summary>With so many of them waiting, more would be of no use: whoever sends as many lies. Well below what one taking can take.</summary>
+    private const int Plenty = 16;
+
     private readonly Lock _gate = new();
     private readonly PathReport[] _reports = new PathReport[Capacity];
     private volatile bool _wanted = true;
@@ -25,6 +28,18 @@ internal sealed class PathReports
     }
 
     internal bool Any => _any;
+
+    /// <summary>Whether so many wait that nobody needs to hear more until they are taken.</summary>
+    internal bool ArePlenty
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _count >= Plenty;
+            }
+        }
+    }
 
     internal void Add(in PathReport report)
     {

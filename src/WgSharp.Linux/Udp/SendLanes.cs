@@ -184,11 +184,13 @@ internal sealed class SendLanes : IDisposable
     }
 
     /// <summary>Takes a turn at the error queue of every lane that has something in it.</summary>
+    /// <returns>How many errors there were, of whatever kind.</returns>
     [SkipLocalsInit]
-    internal void DrainErrors(PathReports reports)
+    internal int DrainErrors(PathReports reports)
     {
         Span<EpollEvent> events = stackalloc EpollEvent[8];
         int count = Errors?.Wait(events, milliseconds: 0) ?? 0;
+        int errors = 0;
         for (int i = 0; i < count; i++)
         {
             FileDescriptor socket;
@@ -198,12 +200,16 @@ internal sealed class SendLanes : IDisposable
                 (socket, ipv6) = _sockets[(int)events[i].Key];
             }
 
-            if (ErrorQueue.Drain(socket, ipv6, reports, _features.Has(KernelFeature.Mmsg)) == 0)
+            int drained = ErrorQueue.Drain(socket, ipv6, reports, _features.Has(KernelFeature.Mmsg));
+            errors += drained;
+            if (drained == 0)
             {
                 // An error whose report found no room in the queue: it is told once, then forgotten.
                 UdpSetup.ForgetError(socket);
             }
         }
+
+        return errors;
     }
 
     internal void Listen(Listening listens)
@@ -214,6 +220,21 @@ internal sealed class SendLanes : IDisposable
             foreach ((FileDescriptor socket, bool ipv6) in _sockets)
             {
                 UdpSetup.Listen(socket, ipv6, listens, _features);
+            }
+        }
+    }
+
+    /// <summary>As <see cref="SocketPair.SetDeaf"/>. A lane that is made meanwhile hears.</summary>
+    internal void SetHearing(bool on)
+    {
+        lock (_gate)
+        {
+            foreach ((FileDescriptor socket, bool ipv6) in _sockets)
+            {
+                if (!ipv6 || _listens != Listening.Raw6)
+                {
+                    UdpSetup.SetHearing(socket, ipv6, on);
+                }
             }
         }
     }

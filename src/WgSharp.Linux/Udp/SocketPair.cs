@@ -7,11 +7,16 @@ internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort
     private const int PortAttempts = 100;
 
     private volatile RawSockets? _raw;
+    private volatile bool _isDeaf;
+    private Listening _listens;
 
     internal FileDescriptor? Of(bool ipv6) => ipv6 ? V6 : V4;
 
     /// <summary>What IPv6 has beside, or null: while nobody listens, and where it is not to be had.</summary>
     internal RawSockets? Raw => _raw;
+
+    /// <summary>See <see cref="SetDeaf"/>. Any thread.</summary>
+    internal bool IsDeaf => _isDeaf;
 
     private uint Mark { get; set; } = Mark;
 
@@ -77,11 +82,38 @@ internal sealed record SocketPair(FileDescriptor? V4, FileDescriptor? V6, ushort
         }
 
         Lanes.Listen(listens);
+        _listens = listens;
+        _isDeaf = false;
         if (!ReferenceEquals(raw, _raw))
         {
             _raw?.Dispose();
             _raw = raw;
         }
+    }
+
+    /// <summary>
+    /// No error queue takes ICMP, until it is called again: each error costs a wake-up and makes a call fail, and whoever floods us with them shall not take that from the packets.
+    /// What is believed stays as it is. One thread at a time, as with all that opens and closes.
+    /// </summary>
+    internal void SetDeaf(bool deaf, KernelFeatures features)
+    {
+        if (_listens == Listening.Off || !features.Has(KernelFeature.RecvErr))
+        {
+            return;
+        }
+
+        _isDeaf = deaf;
+        if (V4 is not null)
+        {
+            UdpSetup.SetHearing(V4, ipv6: false, !deaf);
+        }
+
+        if (V6 is not null && _listens != Listening.Raw6)
+        {
+            UdpSetup.SetHearing(V6, ipv6: true, !deaf);
+        }
+
+        Lanes.SetHearing(!deaf);
     }
 
     public void Dispose()

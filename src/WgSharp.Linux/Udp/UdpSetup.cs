@@ -105,7 +105,17 @@ internal static unsafe class UdpSetup
 
         if (features.Has(KernelFeature.RecvErr))
         {
-            SetOption(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? Libc.IPV6_RECVERR : Libc.IP_RECVERR, hears ? 1 : 0);
+            SetHearing(socket, ipv6, hears);
+        }
+    }
+
+    /// <summary>Whether ICMP errors are queued (IP_RECVERR), and nothing else of <see cref="Listen"/>. Off: what was queued is gone.</summary>
+    internal static void SetHearing(FileDescriptor socket, bool ipv6, bool on)
+    {
+        SetOption(socket, ipv6 ? Libc.IPPROTO_IPV6 : Libc.IPPROTO_IP, ipv6 ? Libc.IPV6_RECVERR : Libc.IP_RECVERR, on ? 1 : 0);
+        if (!on)
+        {
+            ForgetError(socket);
         }
     }
 

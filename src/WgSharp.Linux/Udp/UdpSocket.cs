@@ -150,7 +150,7 @@ internal sealed class UdpSocket : IUdpSocket
     public int TakePathReports(Span<PathReport> reports)
     {
         int taken = _reports.Take(reports);
-        WatchTooBigAgain();
+        HearAgain();
         return taken;
     }
 
@@ -233,19 +233,20 @@ internal sealed class UdpSocket : IUdpSocket
     private void ReceiveErrors(SocketPair open)
     {
         bool mmsg = _features.Has(KernelFeature.Mmsg);
+        int errors = 0;
         if (_watch.TakeErrors(ipv6: false) && open.V4 is { } v4)
         {
-            ErrorQueue.Drain(v4, ipv6: false, _reports, mmsg);
+            errors += ErrorQueue.Drain(v4, ipv6: false, _reports, mmsg);
         }
 
         if (_watch.TakeErrors(ipv6: true) && open.V6 is { } v6)
         {
-            ErrorQueue.Drain(v6, ipv6: true, _reports, mmsg);
+            errors += ErrorQueue.Drain(v6, ipv6: true, _reports, mmsg);
         }
 
         if (_watch.TakeLaneErrors())
         {
-            open.Lanes.DrainErrors(_reports);
+            errors += open.Lanes.DrainErrors(_reports);
         }
 
         if (_watch.TakeTooBig() && open.Raw is { } raw)
@@ -253,18 +254,59 @@ internal sealed class UdpSocket : IUdpSocket
             TooBigListener.Drain(raw.TooBig, _reports, mmsg);
             if (!_reports.Any)
             {
-                WatchTooBigAgain();
+                HearAgain();
             }
+        }
+
+        if (errors > 0 && !open.IsDeaf && _reports.ArePlenty)
+        {
+            HearNoMore(open);
         }
     }
 
-    private void WatchTooBigAgain()
+    /// <summary>Until the reports are taken. While somebody opens or closes this can wait for the next turn: the queue of errors has a limit of its own.</summary>
+    private void HearNoMore(SocketPair open)
     {
-        if (_watch.TooBigIsUnwatched)
+        if (!_gate.TryEnter())
+        {
+            return;
+        }
+
+        try
+        {
+            if (ReferenceEquals(open, _open))
+            {
+                open.SetDeaf(true, _features);
+
+                // Taken before that could be seen: nobody would come again.
+                if (!_reports.ArePlenty)
+                {
+                    open.SetDeaf(false, _features);
+                }
+            }
+        }
+        finally
+        {
+            _gate.Exit();
+        }
+    }
+
+    /// <summary>The reports were taken.</summary>
+    private void HearAgain()
+    {
+        if (_watch.TooBigIsUnwatched || _open is { IsDeaf: true })
         {
             lock (_gate)
             {
-                _watch.WatchTooBigAgain(_open);
+                if (_watch.TooBigIsUnwatched)
+                {
+                    _watch.WatchTooBigAgain(_open);
+                }
+
+                if (_open is { IsDeaf: true } open)
+                {
+                    open.SetDeaf(false, _features);
+                }
             }
         }
     }

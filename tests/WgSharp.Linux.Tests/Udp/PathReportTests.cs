@@ -349,6 +349,48 @@ public sealed class PathReportTests : IDisposable
         await flood;
     }
 
+    [Theory]
+    [InlineData(false, KernelFeature.None)]
+    [InlineData(true, KernelFeature.Raw6)]
+    public void Once_plenty_of_reports_wait_no_more_wake_anybody_until_they_are_taken(bool ipv6, KernelFeature disabled)
+    {
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, disabled, out ushort port);
+        using UdpSocket b = UdpDatagrams.Open(_net.Far, KernelFeature.None, out _);
+        using var waiter = new EpollWaiter(null, a, new KernelFeatures());
+        PacketBatch batch = Packets.InboundBatch();
+        var reports = new PathReport[PathReports.Capacity];
+        for (int turn = 0; turn < 3; turn++)
+        {
+            int forged = 0;
+            while (!a.Sockets!.IsDeaf)
+            {
+                Assert.InRange(++forged, 1, PathReports.Capacity);
+                _net.ForgeTooLarge(ipv6, 1300, port, 9, [1]);
+                Assert.Equal(Readiness.Udp, waiter.Wait(SystemClock.Now + TimeSpan.FromSeconds(20)));
+                a.Receive(batch);
+            }
+
+            Assert.Equal(Readiness.None, waiter.Wait(SystemClock.Now));
+            for (int i = 0; i < 3; i++)
+            {
+                _net.ForgeTooLarge(ipv6, 1300, port, 10, [1]);
+            }
+
+            // Messages come as ever.
+            Assert.Equal(SendOutcome.Sent, b.SendOne([7], Packets.Endpoint(ipv6 ? "fd08::1" : "10.8.0.1", port), 0));
+            Assert.Equal(Readiness.Udp, waiter.Wait(SystemClock.Now + TimeSpan.FromSeconds(20)));
+            a.Receive(batch);
+            Assert.Equal(1, batch.TrainCount);
+
+            int taken = a.TakePathReports(reports);
+            Assert.InRange(taken, 1, forged);
+            Assert.All(reports[..taken], report => Assert.Equal(9, report.Remote.Port));
+            Assert.False(a.Sockets!.IsDeaf);
+            _net.ForgeTooLarge(ipv6, 1290, port, 9, [1]);
+            Assert.Equal(1290, Assert.Single(AwaitReports(a, waiter, 1)).Mtu);
+        }
+    }
+
     [Fact]
     public void Forged_reports_over_IPv6_wake_a_thread_once_until_they_are_taken()
     {

@@ -55,8 +55,17 @@ internal sealed class TunnelLink(Device device, IWaiter controlWaiter)
         }
     }
 
-    /// <summary>Control loop, before it takes the reports: what comes from now on is announced again.</summary>
-    public void ForgetAnnouncement() => _reportsAnnounced = false;
+    /// <summary>Control loop, before it takes the reports and where none wait: what comes from now on is announced again.</summary>
+    public void ForgetAnnouncement()
+    {
+        if (_reportsAnnounced)
+        {
+            _reportsAnnounced = false;
+
+            // Before anybody looks whether reports wait.
+            Interlocked.MemoryBarrier();
+        }
+    }
 
     /// <summary>Any thread: the control loop has work in one of its queues.</summary>
     public void WakeControlLoop() => controlWaiter.Wake();

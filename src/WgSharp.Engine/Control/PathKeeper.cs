@@ -78,12 +78,18 @@ internal sealed class PathKeeper(TunnelIo io, Device device, TunnelLink link, St
     /// </summary>
     public void TakeReports(Instant now)
     {
-        if (now < ReportsAt)
+        Instant due = ReportsAt;
+        if (due == Instant.Never || now >= due)
+        {
+            // Also where none wait: whoever announced may have done so after they had been taken. What comes between this and the sleep is seen by its deadline.
+            link.ForgetAnnouncement();
+        }
+
+        if (now < due)
         {
             return;
         }
 
-        link.ForgetAnnouncement();
         Span<PathReport> reports = stackalloc PathReport[MostReports];
         int count = io.Udp.TakePathReports(reports);
         _reportsFrom = now + ReportPause;

@@ -115,6 +115,30 @@ public sealed class PathKeeperTests : DataPathFixture
         Assert.Equal(before + 2, _controlWaiter.Wakes);
     }
 
+    [Fact]
+    public void An_announcement_of_reports_that_were_taken_meanwhile_does_not_keep_the_next_one_quiet()
+    {
+        int before = _controlWaiter.Wakes;
+        _link.AnnouncePathReports();
+        Assert.False(_reporting.HasPathReports);
+        _keeper.TakeReports(_moment.Now);
+        _link.AnnouncePathReports();
+        Assert.Equal(before + 2, _controlWaiter.Wakes);
+    }
+
+    [Fact]
+    public void While_reports_wait_for_their_time_the_control_loop_is_not_woken_again()
+    {
+        Take(_report);
+        _reporting.Waiting = 1;
+        _link.AnnouncePathReports();
+        int before = _controlWaiter.Wakes;
+        _keeper.TakeReports(_moment.Now + TimeSpan.FromMilliseconds(9));
+        Assert.True(_reporting.HasPathReports);
+        _link.AnnouncePathReports();
+        Assert.Equal(before, _controlWaiter.Wakes);
+    }
+
     private static PathReport Report(uint receiver, ulong counter)
     {
         var report = new PathReport { Kind = PathReportKind.PacketTooBig, Mtu = 1400, Remote = EndpointB, QuotedLength = QuotedBytes.Size };

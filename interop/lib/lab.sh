@@ -263,6 +263,9 @@ descriptors() { # process
 }
 no_more_descriptors_than() { [[ $(descriptors "$1") -le $2 ]]; } # process, number
 
+# The processor time that a process has had so far, all its threads together and the kernel's share with it (USER_HZ is 100 wherever Linux runs).
+processor_ms() { awk '{ sub(/.*\) /, ""); print ($12 + $13) * 10 }' "/proc/$1/stat"; } # process
+
 dump() { # everything that helps after a failure
 	local name
 	for name in "${hosts[@]}"; do

@@ -8,7 +8,8 @@
   receive ADDRESS PORT COUNT SECONDS SMALLEST LARGEST
                                                   what comes of them: lost, twice, with another size or other bytes than were sent
   forge FROM FROM-PORT TO TO-PORT MTU RATE SECONDS INDEX
-                                                  tells FROM by ICMP, RATE times a second, that what it sent from its port to TO was longer than MTU.
+                                                  tells FROM by ICMP, RATE times a second, that what it sent from its port to TO was longer than MTU;
+                                                  with MTU 0, that nobody has the port.
                                                   Every other message quotes the receiver index INDEX (8 hexadecimal digits as on the wire) and a
                                                   counter that was never sent, the others quote nonsense
 """
@@ -136,9 +137,10 @@ def forgery(family, source, source_port, to, to_port, mtu, payload):
     source, to = socket.inet_pton(family, source), socket.inet_pton(family, to)
     if family == socket.AF_INET6:
         # The kernel fills the checksum in.
-        return struct.pack(">BBHI", 2, 0, 0, mtu) + struct.pack(">IHBB", 6 << 28, 1460, socket.IPPROTO_UDP, 64) + source + to + udp
+        kind = (2, 0) if mtu else (1, 4)
+        return struct.pack(">BBHI", *kind, 0, mtu) + struct.pack(">IHBB", 6 << 28, 1460, socket.IPPROTO_UDP, 64) + source + to + udp
     quoted = struct.pack(">BBHHHBBH", 0x45, 0, 1480, 0x4321, 0x4000, 64, socket.IPPROTO_UDP, 0) + source + to
-    message = struct.pack(">BBHHH", 3, 4, 0, 0, mtu) + quoted + udp
+    message = struct.pack(">BBHHH", 3, 4 if mtu else 3, 0, 0, mtu) + quoted + udp
     return message[:2] + struct.pack(">H", checksum(message)) + message[4:]
 
 

@@ -459,7 +459,7 @@ living_index() {
 	payloads living $((96 + 32)) | tail -n 1 | cut -c 9-16
 }
 
-# The stranger tells a of MTU $3 for $4 s, RATE times a second, quoting port $5.
+# The stranger tells a of MTU $3 (0: that b has no such port) for $4 s, RATE times a second, quoting port $5.
 lies() { # 4|6 rate mtu seconds port
 	local from=10.0.0.1 to=10.0.0.2
 	[[ $1 == 4 ]] || { from=fd00:aa::1 to=fd00:aa::2; }
@@ -473,9 +473,23 @@ while_told() { # 4|6 mtu port
 	wait "$lying"
 }
 
+# What lies alone cost a's daemon while it has nothing else to do: speeds hide it where another processor is idle, and its processor time grows fivefold while
+# neighbours of this machine have it. How often it wakes does not; that is left in $woken.
+cost_of_lies() { # 4|6 mtu 'what they are'
+	local daemon needed
+	daemon=$(daemon_pid a wg0)
+	woken=$(wakes "$daemon") needed=$(processor_ms "$daemon")
+	lies "$1" 10000 "$2" 3 1
+	wait "$lying"
+	woken=$(($(wakes "$daemon") - woken)) needed=$(($(processor_ms "$daemon") - needed))
+	note "    $(paste -sd ' ' "$lab/lies"); ms of processor time that a's idle daemon needed: $needed"
+	demand "times a thread of a's woke, for 3 s of 10,000 forgeries ($3)" "$woken" -le 6000
+}
+wakes() { cat "/proc/$1/task/"*/status | awk '$1 == "voluntary_ctxt_switches:" { sum += $2 } END { print sum }'; } # process
+
 forgeries() { # 4|6
 	# What a liar costs is a tenth of what neighbours of this machine may cost in a second.
-	local index lying mtu=600 turns=25
+	local index lying woken mtu=600 turns=41
 	[[ $1 == 4 ]] || mtu=1280
 	with_a_liar
 	begin_base "$1"
@@ -495,6 +509,9 @@ forgeries() { # 4|6
 	# Now all the time; for comparison as many about a port that nobody has, which cost the machine as much.
 	by_turns "a -> b, with 10,000 forgeries per second (the base: as many that concern nobody)" 90 "while_told $1 $mtu 2222" "while_told $1 $mtu 1"
 	note "    $(paste -sd ' ' "$lab/lies")"
+	cost_of_lies "$1" $mtu "too long"
+	demand "they are heard all the same" "$woken" -ge 100
+	cost_of_lies "$1" 0 "nobody has the port"
 	fragments_so_far "since the first lie"
 	demand "fragments since the first lie" "$fragments" -eq 0
 	demand "what a's daemon believes" "$(found_path_mtu a)" =~ "^(0|$(whole "$1"))\$"

@@ -118,7 +118,7 @@ scenario_status_shows_path_and_drops() {
 # alone
 # limit: 150
 scenario_status_of_10000_peers() {
-	local from one answer before
+	local from one answer before daemon
 	host a wgsharp
 	link a:eth0 10.0.0.1/24 a:eth1 -
 	new_key a
@@ -152,13 +152,12 @@ scenario_status_of_10000_peers() {
 	check "in colours" "$(occurrences -F $'\e[1m' <<<"$answer")" -ge 1
 	answer=$(on a env NO_COLOR=1 TERM=xterm PAGER=cat WGSHARP="$WGSHARP" script -qec "$WGSHARP status wg0 --top 1" /dev/null)
 	check "with NO_COLOR" "$(occurrences -F $'\e[' <<<"$answer")" == 0
-	before=$(processor_ms a)
+	daemon=$(daemon_pid a wg0)
+	before=$(processor_ms "$daemon")
 	for _ in {1..10}; do status_of a wg0 --json >/dev/null; done
-	check "processor time of the daemon for each of ten looks, ms" $((($(processor_ms a) - before) / 10)) -le 500
-	note "resident KiB with 10,000 peers, shown: $(awk '/VmRSS/ { print $2 }' "/proc/$(daemon_pid a wg0)/status")"
+	check "processor time of the daemon for each of ten looks, ms" $((($(processor_ms "$daemon") - before) / 10)) -le 500
+	note "resident KiB with 10,000 peers, shown: $(awk '/VmRSS/ { print $2 }' "/proc/$daemon/status")"
 }
-
-processor_ms() { awk '{ sub(/.*\) /, ""); print ($12 + $13) * 10 }' "/proc/$(daemon_pid "$1" wg0)/stat"; } # host
 
 # --watch draws anew in place until Ctrl-C, and gives the terminal back; the interface may go and come meanwhile.
 # limit: 120

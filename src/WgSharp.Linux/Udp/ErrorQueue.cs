@@ -22,8 +22,8 @@ namespace WgSharp.Linux;
 //
 // Once an error is queued, whichever call comes next on that socket fails with its errno, about whomever it is: see UdpSender.
 //
-// Each error wakes a thread besides, and no filter can be put before the queue: a stranger who lies ten thousand times a second is heard as often. So once plenty
-// of reports wait to be taken, IP_RECVERR is off until they are (UdpSocket.HearNoMore): with OMIT the kernel then neither tells nor believes, and fails no call.
+// Each error wakes a thread besides, and no filter can be put before the queue: a stranger who lies ten thousand times a second is heard as often. So after plenty
+// of errors IP_RECVERR is off until reports are taken (UdpSocket.HearNoMore): with OMIT the kernel then neither tells nor believes, and fails no call.
 
 /// <summary>Takes ICMP errors off a socket's error queue (IP_RECVERR), which shares its memory with what is received.</summary>
 internal static unsafe class ErrorQueue

@@ -10,8 +10,8 @@ internal sealed class PathReports
 {
     internal const int Capacity = 64;
 
-    /// <summary>With so many of them waiting, more would be of no use: whoever sends as many lies. Well below what one taking can take.</summary>
-    private const int Plenty = 16;
+    /// <summary>After so many errors between two takings, more would be of no use: whoever sends as many lies. Well below <see cref="Capacity"/>.</summary>
+    private const int Plenty = 8;
 
     private readonly Lock _gate = new();
     private readonly PathReport[] _reports = new PathReport[Capacity];
@@ -20,6 +20,9 @@ internal sealed class PathReports
     private int _first;
     private int _count;
 
+    /// <summary>Errors of whatever kind that the queues held since reports were taken last.</summary>
+    private int _heard;
+
     /// <summary>Whether the sockets are to listen to ICMP.</summary>
     internal bool Wanted
     {
@@ -27,17 +30,28 @@ internal sealed class PathReports
         set => _wanted = value;
     }
 
+    /// <summary>Whether somebody is to come for them; also where plenty was heard that is no report.</summary>
     internal bool Any => _any;
 
-    /// <summary>Whether so many wait that nobody needs to hear more until they are taken.</summary>
+    /// <summary>Whether so many errors were heard that no more need be until reports are taken.</summary>
     internal bool ArePlenty
     {
         get
         {
             lock (_gate)
             {
-                return _count >= Plenty;
+                return _heard >= Plenty;
             }
+        }
+    }
+
+    /// <summary>So many errors were taken off the queues.</summary>
+    internal void NoteHeard(int errors)
+    {
+        lock (_gate)
+        {
+            _heard = Math.Min(_heard + errors, Plenty);
+            _any |= _heard == Plenty;
         }
     }
 
@@ -65,6 +79,7 @@ internal sealed class PathReports
 
             _first = (_first + taken) % Capacity;
             _count -= taken;
+            _heard = 0;
             _any = _count > 0;
             return taken;
         }

@@ -258,9 +258,13 @@ internal sealed class UdpSocket : IUdpSocket
             }
         }
 
-        if (errors > 0 && !open.IsDeaf && _reports.ArePlenty)
+        if (errors > 0)
         {
-            HearNoMore(open);
+            _reports.NoteHeard(errors);
+            if (!open.IsDeaf && _reports.ArePlenty)
+            {
+                HearNoMore(open);
+            }
         }
     }
 

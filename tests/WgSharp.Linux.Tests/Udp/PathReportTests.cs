@@ -391,6 +391,37 @@ public sealed class PathReportTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(false, KernelFeature.None)]
+    [InlineData(true, KernelFeature.Raw6)]
+    public void Plenty_of_errors_that_are_no_reports_wake_no_more_either_until_somebody_came(bool ipv6, KernelFeature disabled)
+    {
+        using UdpSocket a = UdpDatagrams.Open(_net.Near, disabled, out ushort port);
+        using var waiter = new EpollWaiter(null, a, new KernelFeatures());
+        PacketBatch batch = Packets.InboundBatch();
+        var reports = new PathReport[PathReports.Capacity];
+        for (int turn = 0; turn < 3; turn++)
+        {
+            for (int forged = 0; !a.Sockets!.IsDeaf; forged++)
+            {
+                Assert.InRange(forged, 0, PathReports.Capacity);
+                Assert.False(a.HasPathReports);
+
+                // Nobody has the port.
+                _net.Forge(ipv6, (byte)(ipv6 ? 1 : 3), (byte)(ipv6 ? 4 : 3), 0, port, 9, [1]);
+                Assert.Equal(Readiness.Udp, waiter.Wait(SystemClock.Now + TimeSpan.FromSeconds(20)));
+                a.Receive(batch);
+            }
+
+            _net.Forge(ipv6, (byte)(ipv6 ? 1 : 3), (byte)(ipv6 ? 4 : 3), 0, port, 9, [1]);
+            Assert.Equal(Readiness.None, waiter.Wait(SystemClock.Now));
+            Assert.True(a.HasPathReports);
+            Assert.Equal(0, a.TakePathReports(reports));
+            Assert.False(a.HasPathReports);
+            Assert.False(a.Sockets!.IsDeaf);
+        }
+    }
+
     [Fact]
     public void Forged_reports_over_IPv6_wake_a_thread_once_until_they_are_taken()
     {

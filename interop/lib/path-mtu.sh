@@ -33,10 +33,11 @@ expect() { # seconds 'what' command...
 }
 
 # Speeds by turns, one as the base of the other: a machine with two processors and neighbours is now a fifth faster, now slower, but not from one second to the
-# next. The median of three turns decides where it holds, that of nine (or $turns) where it does not. Both commands leave $mbits and $resent.
+# next. The median of three turns decides where it holds; where it does not, that of nine and of all that there are in 40 (or $persists) seconds: while neighbours
+# are at work, one second is now a third of the next one. Both commands leave $mbits and $resent.
 by_turns() { # 'what' per-cent 'command of the base' 'command'
-	local base bases=() speeds=() ratios=() again=() bases_again=()
-	while [[ ${#ratios[@]} -lt 3 || (${#ratios[@]} -lt ${turns:-9} && $(median "${ratios[@]}") -lt $2) ]]; do
+	local base bases=() speeds=() ratios=() again=() bases_again=() ends=$((SECONDS + ${persists:-40}))
+	while [[ ${#ratios[@]} -lt 3 || ((${#ratios[@]} -lt 9 || $SECONDS -lt $ends) && $(median "${ratios[@]}") -lt $2) ]]; do
 		$3
 		base=$mbits bases_again+=("$resent")
 		$4

@@ -35,12 +35,12 @@ wide_tunnel() { # 4|6
 
 # a - MTU 1500 on both ends, links of 1500: TCP is as fast as at MTU 1420, and after its first second nothing is fragmented.
 # alone
-# limit: 90
+# limit: 200
 scenario_wide_tunnel() { wide_tunnel 4; }
 
 # a - The same over IPv6.
 # alone
-# limit: 90
+# limit: 200
 scenario_wide_tunnel_over_ipv6() { wide_tunnel 6; }
 
 # With the policy "kernel" nothing but fragmentation makes things fit, as with the kernel module: no size is announced, asked or told.
@@ -302,27 +302,27 @@ iperf_or_nothing() { # from to address seconds
 }
 # d - A hop of 1400 bytes, and nobody tells: transfers work at once, the hop is found within 10 s, then nothing is fragmented.
 # alone
-# limit: 90
+# limit: 180
 scenario_narrow_hop() { narrow_hop 4 silent; }
 
 # d - The same over IPv6, where no router fragments.
 # alone
-# limit: 90
+# limit: 180
 scenario_narrow_hop_over_ipv6() { narrow_hop 6 silent; }
 
 # d - The same over IPv6, where the routers tell: believed, because what they quote is ours; transfers work at once.
 # alone
-# limit: 90
+# limit: 180
 scenario_narrow_hop_that_tells_over_ipv6() { narrow_hop 6 tells; }
 
 # d - The same to a peer that everything goes to, and whose own address is not known.
 # alone
-# limit: 90
+# limit: 180
 scenario_narrow_hop_to_a_gateway() { narrow_hop 4 silent 0.0.0.0/0,::/0; }
 
 # d - And over IPv6.
 # alone
-# limit: 90
+# limit: 180
 scenario_narrow_hop_to_a_gateway_over_ipv6() { narrow_hop 6 silent 0.0.0.0/0,::/0; }
 
 black_hole() { # 4|6
@@ -357,12 +357,12 @@ flows_again() { seconds_streamed | tail -n 2 | awk '$1 >= 20 { n++ } END { exit 
 
 # e - The same hop where fragments are dropped as well: within 15 s it is known for what it is, and nothing stalls for good.
 # alone
-# limit: 120
+# limit: 240
 scenario_black_hole() { black_hole 4; }
 
 # e - The same over IPv6.
 # alone
-# limit: 120
+# limit: 240
 scenario_black_hole_over_ipv6() { black_hole 6; }
 
 # ---- f: a hop that changes -----------------------------------------------------------------------------------------------------
@@ -413,12 +413,12 @@ hop_that_changes() { # 4|6
 
 # f - The hop shrinks and grows during a transfer: it continues, and the speed is back after the next look, here because of new ports.
 # alone
-# limit: 120
+# limit: 240
 scenario_hop_that_changes() { hop_that_changes 4; }
 
 # f - The same over IPv6.
 # alone
-# limit: 120
+# limit: 240
 scenario_hop_that_changes_over_ipv6() { hop_that_changes 6; }
 
 # f - A hop that has grown is found by the look that comes every ten minutes, with traffic all the time.
@@ -489,7 +489,7 @@ wakes() { cat "/proc/$1/task/"*/status | awk '$1 == "voluntary_ctxt_switches:" {
 
 forgeries() { # 4|6
 	# What a liar costs is a tenth of what neighbours of this machine may cost in a second.
-	local index lying woken mtu=600 turns=41
+	local index lying woken mtu=600 persists=150
 	[[ $1 == 4 ]] || mtu=1280
 	with_a_liar
 	begin_base "$1"
@@ -520,12 +520,12 @@ forgeries() { # 4|6
 
 # g - A stranger tells us that what we sent was too long (right ports, wrong quote): nothing changes, not with 10,000 a second either.
 # alone
-# limit: 260
+# limit: 300
 scenario_forged_too_big() { forgeries 4; }
 
 # g - The same over IPv6.
 # alone
-# limit: 260
+# limit: 300
 scenario_forged_too_big_over_ipv6() { forgeries 6; }
 
 # ---- h: packets that insist on their size ------------------------------------------------------------------------------------------
